@@ -3,7 +3,23 @@
 //! One file for each kind that has rules of its own, and one for each type that several kinds share (PodSpec is
 //! shared by eight). Rules are pure: they see the tree, the old tree and [`Cx`], and do no I/O. A kind without a file gets
 //! [`Plain`]: metadata rules, status reset and the columns NAME and AGE.
+//!
+//! An object's life in the API server: [`Rules::default`], [`Rules::prepare_create`] or [`Rules::prepare_update`],
+//! admission, then [`check_create`] or [`check_update`]. [`rules`] finds the rules of a kind.
 
+mod field_error;
+mod metadata;
+mod path;
+mod registry;
 mod rules;
+mod strategy;
+mod table;
 
-pub use rules::{Column, Cx, FieldError, FieldErrors, Path, Plain, Rules};
+pub use field_error::{FieldError, FieldErrors};
+pub use metadata::{ANNOTATIONS_MAX, Names};
+pub use path::Path;
+pub use registry::rules;
+pub use rules::{Column, Cx, Plain, Rules, Scale, check_create, check_update};
+pub use table::human_duration;
+
+pub(crate) use strategy::equal;

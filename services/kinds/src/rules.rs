@@ -1,14 +1,17 @@
-//! The trait that a kind's file implements.
+//! The trait that a kind's file implements, and the two functions that judge an object by it.
 
 use jiff::Timestamp;
 use machinery::{Resource, Value};
+
+use crate::{FieldErrors, Names, metadata, strategy};
 
 /// What a rule may know besides the objects.
 #[derive(Clone, Copy, Debug)]
 pub struct Cx<'a> {
     /// The resource the object belongs to.
     pub resource: &'a Resource,
-    /// The sub-resource being written: "", `status`, `scale`, …
+    /// The sub-resource being written: "", `status`, `ephemeralcontainers`, … A write of `scale` is a write of the
+    /// object itself: "".
     pub subresource: &'a str,
     /// The present moment.
     pub now: Timestamp,
@@ -17,28 +20,57 @@ pub struct Cx<'a> {
 }
 
 /// The rules of one kind. All methods have defaults that suit a kind without rules of its own.
+///
+/// The API server calls, for a create: [`default`](Self::default), [`prepare_create`](Self::prepare_create) (after it set
+/// `metadata.uid`, `creationTimestamp` and the name), admission, then [`check_create`]. For an update:
+/// `default`, [`prepare_update`](Self::prepare_update), admission, then [`check_update`].
 pub trait Rules: Send + Sync {
     /// Fills in defaults, as upstream's `SetDefaults_*` and `SetObjectDefaults_*`. Runs on create, update and patch.
     fn default(&self, _object: &mut Value, _cx: &Cx<'_>) {}
 
-    /// What the server sets before an object is created: drops the status, sets `generation`, and so on.
-    fn prepare_create(&self, object: &mut Value, cx: &Cx<'_>);
+    /// What the server sets before an object is created. The default drops `status` (if it is a sub-resource)
+    /// and sets `metadata.generation` to 1 (if the kind [counts generations](Self::counts_generations)).
+    fn prepare_create(&self, object: &mut Value, cx: &Cx<'_>) {
+        strategy::prepare_create(object, self.counts_generations(), cx);
+    }
 
-    /// What the server sets before an update: keeps what the caller may not change (the status when the main
-    /// resource is written, everything but the status when `status` is), bumps `generation` when the spec changed.
-    fn prepare_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>);
+    /// What the server sets before an update. The default keeps the status when the object itself is written, keeps
+    /// everything but metadata and status when `status` is written, and bumps `metadata.generation` when something besides
+    /// metadata and status changed.
+    fn prepare_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
+        strategy::prepare_update(new, old, self.counts_generations(), cx);
+    }
 
-    /// Everything that is wrong with an object.
+    /// Whether `metadata.generation` counts changes of the spec.
+    fn counts_generations(&self) -> bool {
+        false
+    }
+
+    /// What objects of the kind may be called.
+    fn names(&self) -> Names {
+        Names::Subdomain
+    }
+
+    /// Whether a PUT of an object that does not exist creates it.
+    fn create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Everything that is wrong with an object besides its metadata.
     fn validate(&self, _object: &Value, _cx: &Cx<'_>, _errors: &mut FieldErrors) {}
 
-    /// Everything that is wrong with a change.
+    /// Everything that is wrong with a change besides what is wrong with the new object.
     fn validate_update(&self, _new: &Value, _old: &Value, _cx: &Cx<'_>, _errors: &mut FieldErrors) {}
 
     /// Columns for `kubectl get`.
-    fn columns(&self) -> &'static [Column];
+    fn columns(&self) -> &'static [Column] {
+        crate::table::NAME_AND_AGE
+    }
 
     /// The cells of one object, one for each column.
-    fn row(&self, object: &Value, cx: &Cx<'_>) -> Vec<Value>;
+    fn row(&self, object: &Value, cx: &Cx<'_>) -> Vec<Value> {
+        crate::table::name_and_age(object, cx)
+    }
 
     /// Fields besides `metadata.name` and `metadata.namespace` that field selectors may name, with their values.
     fn selectable_fields(&self, _object: &Value) -> Vec<(&'static str, String)> {
@@ -56,6 +88,26 @@ pub trait Rules: Send + Sync {
     }
 }
 
+/// Everything that is wrong with an object that is to be created: its metadata, then the kind's own rules.
+pub fn check_create(rules: &dyn Rules, object: &Value, cx: &Cx<'_>) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    metadata::validate(object, rules.names(), cx, &mut errors);
+    rules.validate(object, cx, &mut errors);
+    errors
+}
+
+/// Everything that is wrong with an update. The kind's [`Rules::validate`] looks at the new object only when the object
+/// itself is written; for a sub-resource [`Rules::validate_update`] decides.
+pub fn check_update(rules: &dyn Rules, new: &Value, old: &Value, cx: &Cx<'_>) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    metadata::validate_update(new, old, cx, &mut errors);
+    if cx.subresource.is_empty() {
+        rules.validate(new, cx, &mut errors);
+    }
+    rules.validate_update(new, old, cx, &mut errors);
+    errors
+}
+
 /// Where `scale` finds its numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
@@ -67,8 +119,17 @@ pub struct Scale {
     pub selector: &'static [&'static str],
 }
 
+impl Scale {
+    /// Where the built-in kinds keep them.
+    pub(crate) const BUILT_IN: Self = Self {
+        spec_replicas: &["spec", "replicas"],
+        status_replicas: &["status", "replicas"],
+        selector: &["spec", "selector"],
+    };
+}
+
 /// A printer column.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Header as the server sends it, e.g. `Ready`.
     pub name: &'static str,
@@ -80,41 +141,8 @@ pub struct Column {
     pub priority: i32,
 }
 
-/// A path to a field, as error messages write it: `spec.containers[0].name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path(pub String);
-
-/// One thing that is wrong with an object: one entry of `details.causes`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// Kubernetes' cause reason: `FieldValueRequired`, `FieldValueInvalid`, `FieldValueForbidden`,
-    /// `FieldValueNotSupported`, `FieldValueDuplicate`, `FieldValueNotFound`, `FieldValueTooLong`, `FieldValueTooMany`,
-    /// `FieldValueTypeInvalid`, `InternalError`.
-    pub reason: &'static str,
-    /// The field's path.
-    pub field: String,
-    /// The message without the path, e.g. `Required value: name is required`.
-    pub message: String,
-}
-
-/// What was found wrong, in order.
-#[derive(Clone, Debug, Default)]
-pub struct FieldErrors(pub Vec<FieldError>);
-
 /// Rules for a kind that has none of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain;
 
-impl Rules for Plain {
-    fn prepare_create(&self, _object: &mut Value, _cx: &Cx<'_>) {}
-    fn prepare_update(&self, _new: &mut Value, _old: &Value, _cx: &Cx<'_>) {}
-    fn columns(&self) -> &'static [Column] {
-        &[
-            Column { name: "Name", ty: "string", format: "name", priority: 0 },
-            Column { name: "Age", ty: "date", format: "", priority: 0 },
-        ]
-    }
-    fn row(&self, object: &Value, _cx: &Cx<'_>) -> Vec<Value> {
-        vec![object.at(&["metadata", "name"]).clone(), object.at(&["metadata", "creationTimestamp"]).clone()]
-    }
-}
+impl Rules for Plain {}

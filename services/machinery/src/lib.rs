@@ -4,7 +4,11 @@
 //! [`schema`] drives JSON, YAML and protobuf, strict decoding, patches, pruning and OpenAPI, so that a kind is
 //! described once. Nothing here knows a kind by name, reads a clock or does I/O.
 
+pub mod name;
+pub mod quantity;
+pub mod quote;
 pub mod schema;
+pub mod selector;
 pub mod value;
 
 pub use schema::{Catalog, Field, FieldType, ListType, Resource, Subresource, TypeDef, TypeId};

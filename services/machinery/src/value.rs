@@ -242,7 +242,9 @@ impl Value {
             *here = Self::map();
         }
         for key in path {
-            let Self::Map(map) = here else { unreachable!("made a map above") };
+            let Self::Map(map) = here else {
+                unreachable!("made a map above")
+            };
             here = map.entry(*key, Self::map);
             if !matches!(here, Self::Map(_)) {
                 *here = Self::map();
