@@ -5,6 +5,7 @@
 //! described once. Nothing here knows a kind by name, reads a clock or does I/O.
 
 pub mod name;
+pub mod patch;
 pub mod quantity;
 pub mod quote;
 pub mod schema;
