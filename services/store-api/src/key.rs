@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::fmt;
 
 /// The longest path in bytes.
-pub const MAX_PATH: usize = 4096;
+pub(crate) const MAX_PATH: usize = 4096;
 
 /// One key of one cluster.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,7 +27,11 @@ pub struct KeyError(String);
 
 fn check(part: &str) -> Result<&str, KeyError> {
     let bad = part.is_empty() || part == "." || part == ".." || part.contains('/') || part.contains('\0');
-    if bad { Err(KeyError(part.chars().take(80).collect())) } else { Ok(part) }
+    if bad {
+        Err(KeyError(part.chars().take(80).collect()))
+    } else {
+        Ok(part)
+    }
 }
 
 fn collection(resource: &str, namespace: Option<&str>) -> Result<String, KeyError> {
@@ -55,7 +59,10 @@ impl Key {
     ) -> Result<Self, KeyError> {
         let mut path = collection(resource, namespace)?;
         path.push_str(check(name)?);
-        Ok(Self { cluster: cluster.clone(), path: path.into() })
+        Ok(Self {
+            cluster: cluster.clone(),
+            path: path.into(),
+        })
     }
 
     /// A key as an etcd client wrote it. For the etcd door alone, which takes the cluster from the connection.
@@ -63,7 +70,18 @@ impl Key {
         if path.is_empty() || path.len() > MAX_PATH {
             return Err(KeyError(format!("a path of {} bytes", path.len())));
         }
-        Ok(Self { cluster: cluster.clone(), path })
+        Ok(Self {
+            cluster: cluster.clone(),
+            path,
+        })
+    }
+
+    /// A key that a store gives back: its path was checked when it was written.
+    pub fn stored(cluster: &ClusterId, path: Bytes) -> Self {
+        Self {
+            cluster: cluster.clone(),
+            path,
+        }
     }
 
     /// The path inside the cluster.
@@ -115,21 +133,33 @@ impl Span {
             }
         }
         let end = if end.is_empty() { None } else { Some(end.into()) };
-        Self { cluster: cluster.clone(), start: prefix, end }
+        Self {
+            cluster: cluster.clone(),
+            start: prefix,
+            end,
+        }
     }
 
     /// Exactly one key.
     pub fn one(key: &Key) -> Self {
         let mut end = key.path.to_vec();
         end.push(0);
-        Self { cluster: key.cluster.clone(), start: key.path.clone(), end: Some(end.into()) }
+        Self {
+            cluster: key.cluster.clone(),
+            start: key.path.clone(),
+            end: Some(end.into()),
+        }
     }
 
     /// The same span from the first key after `path` on: how a paged list goes on.
     pub fn after(&self, path: &[u8]) -> Self {
         let mut start = path.to_vec();
         start.push(0);
-        Self { cluster: self.cluster.clone(), start: start.into(), end: self.end.clone() }
+        Self {
+            cluster: self.cluster.clone(),
+            start: start.into(),
+            end: self.end.clone(),
+        }
     }
 
     /// Whether a path lies inside.
@@ -141,7 +171,13 @@ impl Span {
 impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.end.as_ref().map(|e| String::from_utf8_lossy(e).into_owned());
-        write!(f, "{}:[{}, {:?})", self.cluster, String::from_utf8_lossy(&self.start), end)
+        write!(
+            f,
+            "{}:[{}, {:?})",
+            self.cluster,
+            String::from_utf8_lossy(&self.start),
+            end
+        )
     }
 }
 
@@ -175,6 +211,9 @@ mod tests {
     #[test]
     fn a_prefix_of_ff_has_no_end() {
         assert_eq!(Span::prefix(&c(), Bytes::from_static(b"\xff\xff")).end, None);
-        assert_eq!(Span::prefix(&c(), Bytes::from_static(b"a\xff")).end, Some(Bytes::from_static(b"b")));
+        assert_eq!(
+            Span::prefix(&c(), Bytes::from_static(b"a\xff")).end,
+            Some(Bytes::from_static(b"b"))
+        );
     }
 }

@@ -18,10 +18,13 @@
 //! The suite in `suite` is the contract; run it on every implementation.
 
 mod key;
+mod progress;
 mod record;
+pub mod suite;
 mod txn;
 
 pub use key::{Key, KeyError, Span};
+pub use progress::Progress;
 pub use record::{Derived, Event, EventKind, Record};
 pub use txn::{Compare, Guard, Op, OpResult, Txn, TxnOutcome};
 
@@ -119,7 +122,10 @@ pub struct WatchRequest {
 #[derive(Clone, Debug)]
 pub enum WatchMessage {
     /// All changes of one revision that lie in the span, in key order.
-    Events { revision: Revision, events: Arc<[Arc<Event>]> },
+    Events {
+        revision: Revision,
+        events: Arc<[Arc<Event>]>,
+    },
     /// Nothing in the span has changed up to and including this revision. Sent on request ([`Watch::progress`]).
     Progress { revision: Revision },
     /// The watch is over: the reader was too slow, the history was compacted, or the store went away. Nothing follows.
@@ -134,7 +140,7 @@ pub struct Watch {
     /// Messages, bounded. A reader that lets it fill up is told [`Error::Unavailable`] and cut off.
     pub messages: mpsc::Receiver<WatchMessage>,
     /// Asks for a [`WatchMessage::Progress`].
-    pub progress: mpsc::Sender<()>,
+    pub progress: Progress,
 }
 
 /// A change anywhere in the group, for the system's own informers.
@@ -187,7 +193,8 @@ pub trait Store: Send + Sync + 'static {
     /// Watches one kind across all clusters: the present state, then changes. Only for the system itself.
     async fn watch_across(&self, request: AcrossRequest) -> Result<mpsc::Receiver<AcrossMessage>, Error>;
 
-    /// Forgets history up to and including `at`; reads and watches before it fail with [`Error::Compacted`].
+    /// Forgets history before `at`: reads at, and watches from, an older revision fail with [`Error::Compacted`].
+    /// So does compacting there again (etcd's answer).
     async fn compact(&self, cluster: &ClusterId, at: Revision) -> Result<(), Error>;
 
     /// The cluster's present revision (linearizable) and its compaction point.
@@ -204,7 +211,13 @@ pub trait Store: Send + Sync + 'static {
     /// The ids of a cluster's leases.
     async fn leases(&self, cluster: &ClusterId) -> Result<Vec<LeaseId>, Error>;
 
-    /// Removes everything of a cluster: keys, history, leases, quota. Repeating it is harmless.
+    /// Sets a cluster's quota, or lifts it. Stores without quotas refuse with [`Error::Other`].
+    async fn set_quota(&self, _cluster: &ClusterId, _quota: Option<Quota>) -> Result<(), Error> {
+        Err(Error::Other("this store keeps no quotas".into()))
+    }
+
+    /// Removes everything of a cluster: keys, history, leases, quota. Repeating it is harmless. An id is never used
+    /// again: a store may answer every later call for it with [`Error::ClusterGone`].
     async fn remove_cluster(&self, cluster: &ClusterId) -> Result<(), Error>;
 
     /// The clusters that hold at least one key.
@@ -222,7 +235,7 @@ pub trait Store: Send + Sync + 'static {
 pub struct Position {
     /// The newest revision.
     pub revision: Revision,
-    /// History up to and including this one is gone; 0 if nothing was ever compacted.
+    /// The oldest revision that can be read and watched from; 0 if nothing was ever compacted.
     pub compacted: Revision,
 }
 
@@ -240,6 +253,15 @@ pub struct LeaseInfo {
 /// See [`Store::usage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// Live keys.
+    pub objects: u64,
+    /// Bytes of live keys and values.
+    pub bytes: u64,
+}
+
+/// The most that a cluster may hold. Checked inside the transaction; see [`Error::QuotaExceeded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
     /// Live keys.
     pub objects: u64,
     /// Bytes of live keys and values.

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// What etcd answers when a branch writes a key twice.
+const DUPLICATE: &str = "duplicate key given in txn request";
+
 /// If all `compares` hold, `then` is applied, else `otherwise`; atomically, at one new revision. All keys belong to
 /// the cluster that [`crate::Store::txn`] is called with; a key of another cluster is refused with [`Error::Other`].
 #[derive(Clone, Debug, Default)]
@@ -31,8 +34,11 @@ impl Guard {
     /// The key that a slot's owner is kept under, in the management cluster; its value begins with the epoch in
     /// decimal digits, ended by a space or the end.
     pub fn slot_key(role: &str, slot: u16) -> Key {
-        Key::etcd(&base::ClusterId::management(), format!("/slots/{role}/{slot}").into())
-            .expect("a slot's path is neither empty nor too long")
+        Key::etcd(
+            &base::ClusterId::management(),
+            format!("/slots/{role}/{slot}").into(),
+        )
+        .expect("a slot's path is neither empty nor too long")
     }
 
     /// Whether a slot key's value shows this epoch.
@@ -120,7 +126,10 @@ impl Op {
 
     /// Reads one key.
     pub fn get(key: &Key) -> Self {
-        Self::Range { span: Span::one(key), limit: 1 }
+        Self::Range {
+            span: Span::one(key),
+            limit: 1,
+        }
     }
 }
 
@@ -130,7 +139,10 @@ pub enum OpResult {
     /// What was read, and how many keys the span holds.
     Range { records: Vec<Arc<Record>>, count: usize },
     /// What was written, and what stood there before.
-    Put { record: Arc<Record>, previous: Option<Arc<Record>> },
+    Put {
+        record: Arc<Record>,
+        previous: Option<Arc<Record>>,
+    },
     /// What was deleted.
     Delete { previous: Vec<Arc<Record>> },
 }
@@ -147,25 +159,40 @@ pub struct TxnOutcome {
 }
 
 impl Txn {
-    /// Checks what does not need the store: every key belongs to `cluster`, and no key is put twice in a branch
-    /// (etcd refuses that too).
+    /// Checks what does not need the store: every key belongs to `cluster`, and a branch puts no key twice and puts
+    /// no key that it also deletes (etcd refuses both).
     pub fn check(&self, cluster: &base::ClusterId) -> Result<(), Error> {
         let foreign = |c: &base::ClusterId| c != cluster;
         let mut wrong = self.compares.iter().any(|c| foreign(&c.key().cluster));
         for branch in [&self.then, &self.otherwise] {
-            let mut put = std::collections::HashSet::new();
+            let mut put = std::collections::BTreeSet::new();
+            let mut deleted = Vec::new();
             for op in branch {
                 match op {
-                    Op::Range { span, .. } | Op::Delete { span } => wrong |= foreign(&span.cluster),
+                    Op::Range { span, .. } => wrong |= foreign(&span.cluster),
+                    Op::Delete { span } => {
+                        wrong |= foreign(&span.cluster);
+                        deleted.push(span);
+                    }
                     Op::Put { key, .. } => {
                         wrong |= foreign(&key.cluster);
-                        if !put.insert(key) {
-                            return Err(Error::Other("duplicate key given in txn request".into()));
+                        if !put.insert(&key.path()[..]) {
+                            return Err(Error::Other(DUPLICATE.into()));
                         }
                     }
                 }
             }
+            for span in deleted {
+                let first = put.range(&span.start[..]..).next();
+                if first.is_some_and(|path| span.contains(path)) {
+                    return Err(Error::Other(DUPLICATE.into()));
+                }
+            }
         }
-        if wrong { Err(Error::Other("a key of another cluster in a transaction".into())) } else { Ok(()) }
+        if wrong {
+            Err(Error::Other("a key of another cluster in a transaction".into()))
+        } else {
+            Ok(())
+        }
     }
 }
