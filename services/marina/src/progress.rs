@@ -1,0 +1,47 @@
+//! Watches an operation until it is done.
+
+use crate::http::Service;
+use anyhow::{Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use service_api::{Operation, OperationState};
+use std::time::Duration;
+
+/// Waits for the end and shows each stage on standard error: a spinner on a terminal, lines elsewhere.
+pub(crate) async fn wait(service: &Service, begun: Operation, what: &str) -> Result<Operation> {
+    use std::io::IsTerminal;
+    let spinner = if std::io::stderr().is_terminal() {
+        ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?)
+    } else {
+        ProgressBar::hidden()
+    };
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let mut operation = begun;
+    while !operation.state.is_final() {
+        if spinner.is_hidden() {
+            eprintln!("{what}: {}", operation.stage);
+        }
+        spinner.set_message(format!("{what}: {}", operation.stage));
+        let stage: String = operation.stage.bytes().map(escape).collect();
+        let path = format!(
+            "/v1/projects/{}/operations/{}?waitSeconds=30&stage={stage}",
+            operation.project, operation.id
+        );
+        operation = service.get(&path).await?;
+    }
+    spinner.finish_and_clear();
+    match operation.state {
+        OperationState::Failed => bail!(
+            "{what} failed: {}",
+            operation.error.as_deref().unwrap_or("no reason given")
+        ),
+        OperationState::Succeeded | OperationState::Running => Ok(operation),
+    }
+}
+
+fn escape(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() {
+        char::from(byte).into()
+    } else {
+        format!("%{byte:02X}")
+    }
+}
