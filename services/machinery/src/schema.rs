@@ -3,7 +3,7 @@
 //! Built once at start from the table in `api` (and later from CustomResourceDefinitions), immutable, shared.
 //! Field names are `&'static str`: the table is leaked once, so that trees hold names without allocating.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Index of a [`TypeDef`] in its [`Catalog`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +18,10 @@ pub struct Catalog {
     pub types: Vec<TypeDef>,
     /// By full OpenAPI name, e.g. `io.k8s.api.core.v1.Pod`.
     pub by_name: HashMap<&'static str, TypeId>,
+    /// By `apiVersion` and kind, e.g. `apps/v1` and `Deployment`: kinds, lists and options alike.
+    pub by_kind: HashMap<(&'static str, &'static str), TypeId>,
+    /// Every field name, so that parsed keys need no allocation.
+    pub names: HashSet<&'static str>,
     /// All resources, in discovery's order (core first, then groups by their priority).
     pub resources: Vec<Resource>,
 }
@@ -27,13 +31,37 @@ pub struct Catalog {
 pub struct TypeDef {
     /// The OpenAPI name, e.g. `io.k8s.api.core.v1.PodSpec`.
     pub name: &'static str,
-    /// Fields in declaration order. Fields that JSON inlines but protobuf nests are listed flat here, with
-    /// [`Field::embedded`] set.
+    /// Fields in declaration order, which is the order of upstream's JSON. Fields that JSON inlines but protobuf nests
+    /// are listed flat here, with [`Field::embedded`] set.
     pub fields: Vec<Field>,
+    /// The `apiVersion` of a type that has `apiVersion` and `kind`; its kind is [`TypeDef::go_name`].
+    pub api_version: Option<&'static str>,
+    /// Whether JSON shows the content of whichever field is set instead of an object (`JSONSchemaPropsOrBool`).
+    pub union: bool,
     /// `x-kubernetes-map-type: atomic`.
     pub atomic: bool,
     /// Whether members that are no field are kept (`x-kubernetes-preserve-unknown-fields`).
     pub preserve_unknown: bool,
+    /// Open-addressed hash table of field names; 0 is free, else index + 1.
+    index: Box<[u16]>,
+    /// How protobuf lays out the fields, by ascending number.
+    wire: Vec<Wire>,
+}
+
+/// One protobuf field of a message.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) number: u32,
+    pub(crate) step: WireStep,
+}
+
+/// What a protobuf field holds.
+#[derive(Debug)]
+pub(crate) enum WireStep {
+    /// The field with this index.
+    Field(usize),
+    /// A message with fields that JSON inlines.
+    Nested(Vec<Wire>),
 }
 
 /// One field of a type.
@@ -45,12 +73,15 @@ pub struct Field {
     pub ty: FieldType,
     /// Protobuf field number; `None` if the field has no protobuf form.
     pub number: Option<u32>,
-    /// For a field that JSON inlines and protobuf nests: the field number of the embedded message in this one
-    /// (Volume's `volumeSource`, Probe's `handler`). `number` is then inside that message.
-    pub embedded: Option<u32>,
+    /// For a field that JSON inlines and protobuf nests: the field numbers of the embedded messages from the outside in
+    /// (Volume's `volumeSource`, Probe's `handler`). `number` is then inside the last of them. Mostly empty.
+    pub embedded: Vec<u32>,
+    /// Whether protobuf wraps the list in a message of its own (`items` = 1), as for `metav1.Verbs`.
+    pub wrapped: bool,
     /// Whether OpenAPI lists it as required.
     pub required: bool,
-    /// Whether Go leaves it out of JSON when it is empty. Most fields are; `containers` of PodSpec is not.
+    /// Whether Go leaves it out of JSON when it is empty. Most fields are; `containers` of PodSpec is not, and neither
+    /// are structs without pointer (`resources: {}`), whose `omitempty` Go ignores.
     pub omit_empty: bool,
     /// Whether the Go field is a pointer, so that zero and absent differ in protobuf and JSON.
     pub pointer: bool,
@@ -107,7 +138,7 @@ pub enum FieldType {
     Object(TypeId),
     /// A list.
     List(Box<FieldType>),
-    /// An object with free keys.
+    /// An object with free keys. If it holds lists, protobuf wraps each in a message (`items` = 1).
     Map(Box<FieldType>),
 }
 
@@ -187,10 +218,113 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// The type of a kind. Kinds that upstream registers in every group (options, `Status`, `WatchEvent`) are found
+    /// under any version.
+    pub fn type_of(&self, api_version: &str, kind: &str) -> Option<TypeId> {
+        let find = |version: &str| self.by_kind.get(&(version, kind)).copied();
+        find(api_version).or_else(|| {
+            let everywhere = matches!(kind, "Status" | "WatchEvent" | "List" | "APIVersions" | "APIGroup")
+                || matches!(kind, "APIGroupList" | "APIResourceList" | "DeleteOptions" | "ListOptions" | "GetOptions")
+                || matches!(kind, "CreateOptions" | "UpdateOptions" | "PatchOptions" | "ApplyOptions");
+            if everywhere { find("meta.k8s.io/v1") } else { None }
+        })
+    }
+    /// A field name as the static string of the table, if any type has it.
+    pub fn static_name(&self, name: &str) -> Option<&'static str> {
+        self.names.get(name).copied()
+    }
+}
+
+/// Spreads field names over a table; length and four characters tell nearly all names of a type apart.
+fn spread(name: &str) -> usize {
+    let b = name.as_bytes();
+    let n = b.len();
+    if n == 0 {
+        return 0;
+    }
+    let mix = (b[0] as u32) | (b[n / 2] as u32) << 8 | (b[n - 1] as u32) << 16 | (b[n / 4] as u32) << 24;
+    (mix.wrapping_add(n as u32).wrapping_mul(0x9E37_79B1) >> 13) as usize
+}
+
 impl TypeDef {
+    /// Makes a type of its fields and prepares the look-ups.
+    pub fn new(name: &'static str, fields: Vec<Field>) -> Self {
+        let size = (fields.len() * 2).next_power_of_two().max(4);
+        let mut index = vec![0u16; size].into_boxed_slice();
+        let mut wire = Vec::new();
+        for (at, field) in fields.iter().enumerate() {
+            let mut slot = spread(field.name) & (size - 1);
+            while index[slot] != 0 {
+                slot = (slot + 1) & (size - 1);
+            }
+            index[slot] = at as u16 + 1;
+            if let Some(number) = field.number {
+                Wire::place(&mut wire, &field.embedded, number, at);
+            }
+        }
+        Wire::sort(&mut wire);
+        Self { name, fields, api_version: None, union: false, atomic: false, preserve_unknown: false, index, wire }
+    }
+
     /// A field by its JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|f| f.name == name)
+        self.position(name).map(|at| &self.fields[at])
+    }
+
+    /// The index of a field by its JSON name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        let mask = self.index.len() - 1;
+        let mut slot = spread(name) & mask;
+        loop {
+            match self.index[slot] {
+                0 => return None,
+                at if self.fields[at as usize - 1].name == name => return Some(at as usize - 1),
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
+
+    /// The name without its package: `PodSpec`.
+    pub fn go_name(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+
+    /// The name as Go prints it: `v1.PodSpec`.
+    pub fn go_type(&self) -> &'static str {
+        match self.name.rmatch_indices('.').nth(1) {
+            Some((at, _)) => &self.name[at + 1..],
+            None => self.name,
+        }
+    }
+
+    pub(crate) fn wire(&self) -> &[Wire] {
+        &self.wire
+    }
+}
+
+impl Wire {
+    fn place(into: &mut Vec<Wire>, outer: &[u32], number: u32, at: usize) {
+        let Some((&first, rest)) = outer.split_first() else {
+            into.push(Wire { number, step: WireStep::Field(at) });
+            return;
+        };
+        let found = into.iter().position(|w| w.number == first).unwrap_or_else(|| {
+            into.push(Wire { number: first, step: WireStep::Nested(Vec::new()) });
+            into.len() - 1
+        });
+        if let WireStep::Nested(inner) = &mut into[found].step {
+            Self::place(inner, rest, number, at);
+        }
+    }
+
+    fn sort(wires: &mut [Wire]) {
+        wires.sort_by_key(|w| w.number);
+        for wire in wires {
+            if let WireStep::Nested(inner) = &mut wire.step {
+                Self::sort(inner);
+            }
+        }
     }
 }
 
