@@ -44,9 +44,17 @@ mod tests {
         for catalog in catalogs() {
             let pods = catalog.resource("", "v1", "pods").expect("pods");
             assert_eq!(catalog.ty(pods.ty).name, "io.k8s.api.core.v1.Pod");
-            assert!(pods.subresources.iter().any(|s| s.name == "eviction" && s.group == "policy"));
+            assert!(
+                pods.subresources
+                    .iter()
+                    .any(|s| s.name == "eviction" && s.group == "policy")
+            );
             let spec = catalog.ty(catalog.by_name["io.k8s.api.core.v1.PodSpec"]);
-            assert_eq!(spec.field("containers").map(|f| (f.number, f.omit_empty, f.map_keys.clone())), Some((Some(2), false, vec!["name"])));
+            assert_eq!(
+                spec.field("containers")
+                    .map(|f| (f.number, f.omit_empty, f.map_keys.clone())),
+                Some((Some(2), false, vec!["name"]))
+            );
             assert_eq!(spec.field("nothing").map(|f| f.name), None);
         }
     }
@@ -54,9 +62,16 @@ mod tests {
     #[test]
     fn newer_resources_and_fields_are_only_in_newer_minor_versions() {
         let (old, new) = (catalog(36).expect("36"), catalog(37).expect("37"));
-        let trust = |c: &Catalog| c.resource("certificates.k8s.io", "v1", "clustertrustbundles").is_some();
+        let trust = |c: &Catalog| {
+            c.resource("certificates.k8s.io", "v1", "clustertrustbundles")
+                .is_some()
+        };
         assert!(!trust(old) && trust(new));
-        let field = |c: &Catalog| c.ty(c.by_name["io.k8s.api.core.v1.PodSpec"]).field("evictionResponders").is_some();
+        let field = |c: &Catalog| {
+            c.ty(c.by_name["io.k8s.api.core.v1.PodSpec"])
+                .field("evictionResponders")
+                .is_some()
+        };
         assert!(!field(old) && field(new));
         assert!(catalog(12).is_none() && catalog(99).is_none());
     }

@@ -42,10 +42,24 @@ struct Draft {
 /// Reads the facts that hold in one minor version.
 pub fn read(text: &'static str, minor: u32) -> Result<Catalog, TableError> {
     let ids = type_ids(text)?;
-    let mut catalog = Catalog { minor, types: Vec::with_capacity(ids.by_short.len()), ..Catalog::default() };
-    let mut reader = Reader { ids: &ids, package: "", prefix: "", group: "", draft: None, minor, skip: false };
+    let mut catalog = Catalog {
+        minor,
+        types: Vec::with_capacity(ids.by_short.len()),
+        ..Catalog::default()
+    };
+    let mut reader = Reader {
+        ids: &ids,
+        package: "",
+        prefix: "",
+        group: "",
+        draft: None,
+        minor,
+        skip: false,
+    };
     for (at, line) in text.lines().enumerate() {
-        reader.line(line, &mut catalog).map_err(|what| TableError { line: at + 1, what })?;
+        reader
+            .line(line, &mut catalog)
+            .map_err(|what| TableError { line: at + 1, what })?;
     }
     reader.finish(&mut catalog);
     Ok(catalog)
@@ -97,7 +111,9 @@ impl Reader<'_> {
                 None => self.subresource(rest, catalog),
             };
         }
-        let Some((word, rest)) = line.split_once(' ') else { return Err("no words") };
+        let Some((word, rest)) = line.split_once(' ') else {
+            return Err("no words");
+        };
         match word {
             "#" | "minors" => Ok(()),
             "package" => {
@@ -181,24 +197,8 @@ impl Reader<'_> {
             Some(ty) => (true, ty),
             None => (false, ty),
         };
-        let mut field = Field {
-            name,
-            ty: self.field_type(ty)?,
-            number: None,
-            embedded: Vec::new(),
-            wrapped,
-            required: false,
-            omit_empty: true,
-            pointer: false,
-            list: ListType::Atomic,
-            map_keys: Vec::new(),
-            atomic: false,
-            patch_merge: false,
-            patch_retain_keys: false,
-            patch_merge_key: None,
-            default,
-            since: 0,
-        };
+        let mut field = Field::new(name, self.field_type(ty)?);
+        (field.wrapped, field.default) = (wrapped, default);
         if numbers != "-" {
             for number in numbers.split('/') {
                 field.embedded.push(number.parse().map_err(|_| "bad number")?);
@@ -267,12 +267,18 @@ impl Reader<'_> {
         let api_version = next()?;
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let (plural, singular, kind, scope, verbs) = (next()?, next()?, next()?, next()?, next()?);
-        let since = words.clone().find_map(|w| w.strip_prefix("since=")).map_or(Ok(0), str::parse);
+        let since = words
+            .clone()
+            .find_map(|w| w.strip_prefix("since="))
+            .map_or(Ok(0), str::parse);
         self.skip = since.map_err(|_| "bad since")? > self.minor;
         if self.skip {
             return Ok(());
         }
-        let ty = *catalog.by_kind.get(&(api_version, kind)).ok_or("no type of a resource")?;
+        let ty = *catalog
+            .by_kind
+            .get(&(api_version, kind))
+            .ok_or("no type of a resource")?;
         let mut resource = Resource {
             group,
             version,
@@ -311,7 +317,13 @@ impl Reader<'_> {
             "-" => ("", ""),
             v => v.split_once('/').unwrap_or(("", v)),
         };
-        parent.subresources.push(Subresource { name, group, version, kind, verbs: verbs.split(',').collect() });
+        parent.subresources.push(Subresource {
+            name,
+            group,
+            version,
+            kind,
+            verbs: verbs.split(',').collect(),
+        });
         Ok(())
     }
 }

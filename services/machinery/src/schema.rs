@@ -224,15 +224,46 @@ impl Catalog {
     pub fn type_of(&self, api_version: &str, kind: &str) -> Option<TypeId> {
         let find = |version: &str| self.by_kind.get(&(version, kind)).copied();
         find(api_version).or_else(|| {
-            let everywhere = matches!(kind, "Status" | "WatchEvent" | "List" | "APIVersions" | "APIGroup")
-                || matches!(kind, "APIGroupList" | "APIResourceList" | "DeleteOptions" | "ListOptions" | "GetOptions")
-                || matches!(kind, "CreateOptions" | "UpdateOptions" | "PatchOptions" | "ApplyOptions");
+            let everywhere = matches!(
+                kind,
+                "Status" | "WatchEvent" | "List" | "APIVersions" | "APIGroup"
+            ) || matches!(
+                kind,
+                "APIGroupList" | "APIResourceList" | "DeleteOptions" | "ListOptions" | "GetOptions"
+            ) || matches!(
+                kind,
+                "CreateOptions" | "UpdateOptions" | "PatchOptions" | "ApplyOptions"
+            );
             if everywhere { find("meta.k8s.io/v1") } else { None }
         })
     }
     /// A field name as the static string of the table, if any type has it.
     pub fn static_name(&self, name: &str) -> Option<&'static str> {
         self.names.get(name).copied()
+    }
+}
+
+impl Field {
+    /// An optional field without protobuf form; the caller sets what differs.
+    pub fn new(name: &'static str, ty: FieldType) -> Self {
+        Self {
+            name,
+            ty,
+            number: None,
+            embedded: Vec::new(),
+            wrapped: false,
+            required: false,
+            omit_empty: true,
+            pointer: false,
+            list: ListType::Atomic,
+            map_keys: Vec::new(),
+            atomic: false,
+            patch_merge: false,
+            patch_retain_keys: false,
+            patch_merge_key: None,
+            default: None,
+            since: 0,
+        }
     }
 }
 
@@ -264,7 +295,16 @@ impl TypeDef {
             }
         }
         Wire::sort(&mut wire);
-        Self { name, fields, api_version: None, union: false, atomic: false, preserve_unknown: false, index, wire }
+        Self {
+            name,
+            fields,
+            api_version: None,
+            union: false,
+            atomic: false,
+            preserve_unknown: false,
+            index,
+            wire,
+        }
     }
 
     /// A field by its JSON name.
@@ -306,11 +346,17 @@ impl TypeDef {
 impl Wire {
     fn place(into: &mut Vec<Wire>, outer: &[u32], number: u32, at: usize) {
         let Some((&first, rest)) = outer.split_first() else {
-            into.push(Wire { number, step: WireStep::Field(at) });
+            into.push(Wire {
+                number,
+                step: WireStep::Field(at),
+            });
             return;
         };
         let found = into.iter().position(|w| w.number == first).unwrap_or_else(|| {
-            into.push(Wire { number: first, step: WireStep::Nested(Vec::new()) });
+            into.push(Wire {
+                number: first,
+                step: WireStep::Nested(Vec::new()),
+            });
             into.len() - 1
         });
         if let WireStep::Nested(inner) = &mut into[found].step {

@@ -346,7 +346,7 @@ macro_rules! value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::value;
 
     #[test]
     fn paths_read_and_make() {

@@ -24,7 +24,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let text: &'static str = Box::leak(std::fs::read_to_string(&table)?.into_boxed_str());
     for minor in api::table::minors(text).context("the table names no minor versions")? {
         let catalog = api::table::read(text, minor)?;
-        println!("1.{minor}: {} types, {} resources", catalog.types.len(), catalog.resources.len());
+        println!(
+            "1.{minor}: {} types, {} resources",
+            catalog.types.len(),
+            catalog.resources.len()
+        );
     }
     Ok(())
 }

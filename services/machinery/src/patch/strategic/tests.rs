@@ -1,24 +1,8 @@
 use super::*;
-use crate::{ListType, TypeDef, value};
+use crate::{TypeDef, value};
 
 fn field(name: &'static str, ty: FieldType) -> Field {
-    Field {
-        name,
-        ty,
-        number: None,
-        embedded: None,
-        required: false,
-        omit_empty: true,
-        pointer: false,
-        list: ListType::Atomic,
-        map_keys: Vec::new(),
-        atomic: false,
-        patch_merge: false,
-        patch_retain_keys: false,
-        patch_merge_key: None,
-        default: None,
-        since: 0,
-    }
+    Field::new(name, ty)
 }
 
 fn merging(name: &'static str, ty: FieldType, key: Option<&'static str>) -> Field {
@@ -30,12 +14,7 @@ fn merging(name: &'static str, ty: FieldType, key: Option<&'static str>) -> Fiel
 }
 
 fn ty(name: &'static str, fields: Vec<Field>) -> TypeDef {
-    TypeDef {
-        name,
-        fields,
-        atomic: false,
-        preserve_unknown: false,
-    }
+    TypeDef::new(name, fields)
 }
 
 fn catalog() -> Catalog {
