@@ -37,6 +37,8 @@ pub enum AuthSource {
     Certificate,
     /// A service-account token signed by the cluster's own issuer.
     ServiceAccountToken,
+    /// A bootstrap token of the cluster (`system:bootstrap:<id>`).
+    BootstrapToken,
     /// A token of the managed service (API key, `marina` credential plugin).
     ServiceToken,
     /// A call inside this process: controllers, the provider. Cannot come from a socket.
@@ -75,7 +77,9 @@ impl User {
 
     /// The node's name, if this is a node (`system:node:<name>` in `system:nodes`).
     pub fn node_name(&self) -> Option<&str> {
-        self.is_in(NODES).then(|| self.name.strip_prefix("system:node:")).flatten()
+        self.is_in(NODES)
+            .then(|| self.name.strip_prefix("system:node:"))
+            .flatten()
     }
 
     /// Namespace and name, if this is a service account.
