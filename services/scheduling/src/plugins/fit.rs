@@ -1,0 +1,70 @@
+//! A node has room for what a pod asks for; of those that have, the emptier is the better (`LeastAllocated`).
+
+use crate::framework::{Check, Events, MAX_SCORE, Plugin, Reason};
+use crate::node::Node;
+use crate::pod::Pod;
+use crate::snapshot::Snapshot;
+
+pub(super) struct Fit;
+
+struct Room<'a>(&'a Pod);
+
+impl Plugin for Fit {
+    fn name(&self) -> &'static str {
+        "NodeResourcesFit"
+    }
+    fn wakes_on(&self) -> Events {
+        Events::NODE.and(Events::POD_GONE)
+    }
+    fn start<'a>(&self, pod: &'a Pod, _snapshot: &'a Snapshot) -> Option<Box<dyn Check + 'a>> {
+        Some(Box::new(Room(pod)))
+    }
+}
+
+impl Check for Room<'_> {
+    fn filter(&self, node: &Node) -> Result<(), Reason> {
+        let (all, used, asked) = (&node.allocatable, &node.used, &self.0.requests);
+        let placed = i64::try_from(node.pods.len()).unwrap_or(i64::MAX);
+        if placed.saturating_add(1) > all.pods {
+            return Err("Too many pods".into());
+        }
+        let lacks = |asked: i64, used: i64, all: i64| asked > 0 && asked > all.saturating_sub(used);
+        if lacks(asked.milli_cpu, used.milli_cpu, all.milli_cpu) {
+            return Err("Insufficient cpu".into());
+        }
+        if lacks(asked.memory, used.memory, all.memory) {
+            return Err("Insufficient memory".into());
+        }
+        if lacks(
+            asked.ephemeral_storage,
+            used.ephemeral_storage,
+            all.ephemeral_storage,
+        ) {
+            return Err("Insufficient ephemeral-storage".into());
+        }
+        for (name, amount) in &asked.others {
+            if lacks(*amount, used.other(name), all.other(name)) {
+                return Err(format!("Insufficient {name}").into());
+            }
+        }
+        Ok(())
+    }
+
+    fn scores(&self) -> bool {
+        true
+    }
+
+    fn score(&self, node: &Node) -> i64 {
+        let free = |used: i64, mine: i64, all: i64| {
+            let wanted = used.saturating_add(mine);
+            if all <= 0 || wanted > all {
+                0
+            } else {
+                ((all - wanted) as i128 * MAX_SCORE as i128 / all as i128) as i64
+            }
+        };
+        let cpu = free(node.nonzero.0, self.0.nonzero.0, node.allocatable.milli_cpu);
+        let memory = free(node.nonzero.1, self.0.nonzero.1, node.allocatable.memory);
+        (cpu + memory) / 2
+    }
+}
