@@ -1,0 +1,1 @@
+//! Rules about the repository, as tests. The rules are in `tests/`; nothing is here.
