@@ -3,11 +3,15 @@
 //! The table is imported by `cargo xtask import-api` and committed; nothing here was copied from upstream's code or
 //! prose. A [`Catalog`] is made from it once for each minor version and lives as long as the process.
 
+mod object;
 pub mod table;
 
 use std::sync::OnceLock;
 
+pub use k8s_openapi;
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 pub use machinery::{Catalog, Resource, TypeId};
+pub use object::{DecodeError, Object};
 
 static TABLE: &str = include_str!("../table/kubernetes.txt");
 

@@ -66,7 +66,10 @@ pub struct Change {
 impl Change {
     /// The newest state there is: after the change, or the last before a deletion.
     pub fn entry(&self) -> &Arc<Entry> {
-        self.new.as_ref().or(self.old.as_ref()).expect("a change has a before or an after")
+        self.new
+            .as_ref()
+            .or(self.old.as_ref())
+            .expect("a change has a before or an after")
     }
     /// Before and after, as far as they exist.
     pub fn sides(&self) -> impl Iterator<Item = &Arc<Entry>> {
@@ -87,10 +90,16 @@ struct Objects {
 impl Objects {
     fn link(&mut self, local: &Local, header: &Header) {
         for owner in &header.owners {
-            self.by_owner.entry(owner.uid.clone()).or_default().push(local.clone());
+            self.by_owner
+                .entry(owner.uid.clone())
+                .or_default()
+                .push(local.clone());
         }
         for (at, value) in header.fields.iter().enumerate().filter(|(_, v)| !v.is_empty()) {
-            self.by_field.entry((at, value.clone())).or_default().push(local.clone());
+            self.by_field
+                .entry((at, value.clone()))
+                .or_default()
+                .push(local.clone());
         }
     }
     fn unlink(&mut self, local: &Local, header: &Header) {
@@ -129,7 +138,13 @@ pub struct Cache {
 impl Cache {
     /// An empty cache.
     pub fn new(resource: Resource, fields: Vec<FieldPath>) -> Self {
-        Self { resource, inner: RwLock::new(Inner { clusters: HashMap::new(), fields }) }
+        Self {
+            resource,
+            inner: RwLock::new(Inner {
+                clusters: HashMap::new(),
+                fields,
+            }),
+        }
     }
 
     /// Which kind.
@@ -146,7 +161,12 @@ impl Cache {
     }
 
     /// Puts an object; `None` if the cache already had this version or a newer one.
-    pub(crate) fn put(&self, key: Key, revision: i64, value: Bytes) -> Result<Option<Change>, header::HeaderError> {
+    pub(crate) fn put(
+        &self,
+        key: Key,
+        revision: i64,
+        value: Bytes,
+    ) -> Result<Option<Change>, header::HeaderError> {
         let mut inner = self.inner.write();
         let header = header::read(&value, &inner.fields)?;
         let objects = inner.clusters.entry(key.cluster.clone()).or_default();
@@ -161,9 +181,18 @@ impl Cache {
         }
         objects.link(&local, &header);
         let cluster = key.cluster.clone();
-        let new = Arc::new(Entry { key, revision, value, header });
+        let new = Arc::new(Entry {
+            key,
+            revision,
+            value,
+            header,
+        });
         objects.objects.insert(local, new.clone());
-        Ok(Some(Change { cluster, old, new: Some(new) }))
+        Ok(Some(Change {
+            cluster,
+            old,
+            new: Some(new),
+        }))
     }
 
     /// Removes an object.
@@ -176,7 +205,11 @@ impl Cache {
         objects.unlink(&local, &old.header);
         // `observed` must outlive the last object for a while (expectations compare with it); the few bytes of an
         // emptied cluster go with `forget`.
-        Some(Change { cluster: key.cluster.clone(), old: Some(old), new: None })
+        Some(Change {
+            cluster: key.cluster.clone(),
+            old: Some(old),
+            new: None,
+        })
     }
 
     /// Notes that everything up to a revision has been seen.
@@ -192,14 +225,23 @@ impl Cache {
         let objects = gone.map(|o| o.objects).unwrap_or_default();
         objects
             .into_values()
-            .map(|old| Change { cluster: cluster.clone(), old: Some(old), new: None })
+            .map(|old| Change {
+                cluster: cluster.clone(),
+                old: Some(old),
+                new: None,
+            })
             .collect()
     }
 
     /// The clusters that have objects of this kind.
     pub fn clusters(&self) -> Vec<ClusterId> {
         let inner = self.inner.read();
-        inner.clusters.iter().filter(|(_, o)| !o.objects.is_empty()).map(|(c, _)| c.clone()).collect()
+        inner
+            .clusters
+            .iter()
+            .filter(|(_, o)| !o.objects.is_empty())
+            .map(|(c, _)| c.clone())
+            .collect()
     }
 
     /// How many objects there are in all clusters.
@@ -214,13 +256,23 @@ impl Cache {
 
     /// Whether a cluster's changes up to a revision have arrived.
     pub fn has_observed(&self, cluster: &ClusterId, revision: i64) -> bool {
-        self.inner.read().clusters.get(cluster).is_some_and(|o| o.observed >= revision)
+        self.inner
+            .read()
+            .clusters
+            .get(cluster)
+            .is_some_and(|o| o.observed >= revision)
     }
 
     /// One object.
     pub fn get(&self, cluster: &ClusterId, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         let local: Local = (namespace.into(), name.into());
-        self.inner.read().clusters.get(cluster)?.objects.get(&local).cloned()
+        self.inner
+            .read()
+            .clusters
+            .get(cluster)?
+            .objects
+            .get(&local)
+            .cloned()
     }
 
     /// Objects of a cluster, or of one namespace, for which `keep` is true, by namespace and name.
@@ -231,7 +283,9 @@ impl Cache {
         mut keep: impl FnMut(&Entry) -> bool,
     ) -> Vec<Arc<Entry>> {
         let inner = self.inner.read();
-        let Some(objects) = inner.clusters.get(cluster) else { return Vec::new() };
+        let Some(objects) = inner.clusters.get(cluster) else {
+            return Vec::new();
+        };
         let from: Local = (namespace.unwrap_or("").into(), "".into());
         objects
             .objects
@@ -243,32 +297,55 @@ impl Cache {
     }
 
     /// Objects whose labels a selector matches.
-    pub fn select(&self, cluster: &ClusterId, namespace: Option<&str>, selector: &Selector) -> Vec<Arc<Entry>> {
+    pub fn select(
+        &self,
+        cluster: &ClusterId,
+        namespace: Option<&str>,
+        selector: &Selector,
+    ) -> Vec<Arc<Entry>> {
         self.list(cluster, namespace, |e| e.header.matches(selector))
     }
 
     /// Objects that name this uid as an owner.
     pub fn owned(&self, cluster: &ClusterId, uid: &str) -> Vec<Arc<Entry>> {
         let inner = self.inner.read();
-        let Some(objects) = inner.clusters.get(cluster) else { return Vec::new() };
+        let Some(objects) = inner.clusters.get(cluster) else {
+            return Vec::new();
+        };
         let locals = objects.by_owner.get(uid).map(Vec::as_slice).unwrap_or_default();
-        locals.iter().filter_map(|l| objects.objects.get(l).cloned()).collect()
+        locals
+            .iter()
+            .filter_map(|l| objects.objects.get(l).cloned())
+            .collect()
     }
 
     /// Objects whose indexed field has this value.
     pub fn by_field(&self, cluster: &ClusterId, field: &FieldPath, value: &str) -> Vec<Arc<Entry>> {
         let inner = self.inner.read();
-        let Some(at) = inner.fields.iter().position(|f| f == field) else { return Vec::new() };
-        let Some(objects) = inner.clusters.get(cluster) else { return Vec::new() };
-        let locals = objects.by_field.get(&(at, value.into())).map(Vec::as_slice).unwrap_or_default();
-        locals.iter().filter_map(|l| objects.objects.get(l).cloned()).collect()
+        let Some(at) = inner.fields.iter().position(|f| f == field) else {
+            return Vec::new();
+        };
+        let Some(objects) = inner.clusters.get(cluster) else {
+            return Vec::new();
+        };
+        let locals = objects
+            .by_field
+            .get(&(at, value.into()))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        locals
+            .iter()
+            .filter_map(|l| objects.objects.get(l).cloned())
+            .collect()
     }
 
     /// Keys of all objects in clusters for which `keep` is true.
     pub fn keys(&self, keep: impl Fn(&ClusterId) -> bool) -> Vec<Key> {
         let inner = self.inner.read();
         let chosen = inner.clusters.iter().filter(|(c, _)| keep(c));
-        chosen.flat_map(|(_, o)| o.objects.values().map(|e| e.key.clone())).collect()
+        chosen
+            .flat_map(|(_, o)| o.objects.values().map(|e| e.key.clone()))
+            .collect()
     }
 }
 
@@ -297,8 +374,17 @@ mod tests {
         let cache = Cache::new(resource, vec![POD_NODE]);
         let key = Key::new(&c, "ns", "a");
         assert!(cache.put(key.clone(), 5, pod("u", "o", "n1")).unwrap().is_some());
-        assert!(cache.put(key.clone(), 5, pod("u", "o", "n1")).unwrap().is_none(), "a repeat is no change");
-        assert_eq!((cache.owned(&c, "o").len(), cache.by_field(&c, &POD_NODE, "n1").len()), (1, 1));
+        assert!(
+            cache.put(key.clone(), 5, pod("u", "o", "n1")).unwrap().is_none(),
+            "a repeat is no change"
+        );
+        assert_eq!(
+            (
+                cache.owned(&c, "o").len(),
+                cache.by_field(&c, &POD_NODE, "n1").len()
+            ),
+            (1, 1)
+        );
         cache.put(key.clone(), 6, pod("u", "p", "n2")).unwrap();
         assert_eq!((cache.owned(&c, "o").len(), cache.owned(&c, "p").len()), (0, 1));
         assert_eq!(cache.by_field(&c, &POD_NODE, "n1").len(), 0);
@@ -319,7 +405,13 @@ mod tests {
         };
         let cache = Cache::new(resource, vec![]);
         for (i, ns) in ["a", "ab", "b"].into_iter().enumerate() {
-            cache.put(Key::new(&c, ns, "x"), i64::try_from(i).unwrap() + 1, pod(ns, "", "")).unwrap();
+            cache
+                .put(
+                    Key::new(&c, ns, "x"),
+                    i64::try_from(i).unwrap() + 1,
+                    pod(ns, "", ""),
+                )
+                .unwrap();
         }
         assert_eq!(cache.list(&c, Some("a"), |_| true).len(), 1);
         assert_eq!(cache.list(&c, None, |_| true).len(), 3);

@@ -101,7 +101,9 @@ pub struct Caches(pub(crate) HashMap<(&'static str, &'static str), Arc<Cache>>);
 impl Caches {
     /// The cache of a kind.
     pub fn of<K: Object>(&self) -> Result<&Arc<Cache>, Error> {
-        self.0.get(&(K::GROUP, K::PLURAL)).ok_or(Error::Undeclared(K::KIND))
+        self.0
+            .get(&(K::GROUP, K::PLURAL))
+            .ok_or(Error::Undeclared(K::KIND))
     }
 
     /// Objects of a kind for which `keep` is true; none if the kind was not declared.
@@ -111,7 +113,9 @@ impl Caches {
         namespace: Option<&str>,
         keep: impl FnMut(&Entry) -> bool,
     ) -> Vec<Arc<Entry>> {
-        self.of::<K>().map(|c| c.list(cluster, namespace, keep)).unwrap_or_default()
+        self.of::<K>()
+            .map(|c| c.list(cluster, namespace, keep))
+            .unwrap_or_default()
     }
 
     /// Objects of a kind that a selector matches.
@@ -135,15 +139,22 @@ pub struct Wiring {
 
 impl std::fmt::Debug for Wiring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wiring").field("primary", &self.primary).finish_non_exhaustive()
+        f.debug_struct("Wiring")
+            .field("primary", &self.primary)
+            .finish_non_exhaustive()
     }
 }
 
 impl Wiring {
     /// Reads a kind; its changes wake nobody.
     pub fn reads<K: Object>(&mut self) -> &mut Self {
-        if !self.kinds.iter().any(|(g, p, ..)| (*g, *p) == (K::GROUP, K::PLURAL)) {
-            self.kinds.push((K::GROUP, K::PLURAL, Resource::of::<K>(), Vec::new()));
+        if !self
+            .kinds
+            .iter()
+            .any(|(g, p, ..)| (*g, *p) == (K::GROUP, K::PLURAL))
+        {
+            self.kinds
+                .push((K::GROUP, K::PLURAL, Resource::of::<K>(), Vec::new()));
         }
         self
     }
@@ -151,7 +162,11 @@ impl Wiring {
     /// Reads a kind and can look objects up by a field.
     pub fn indexed<K: Object>(&mut self, field: &FieldPath) -> &mut Self {
         self.reads::<K>();
-        for (_, _, _, fields) in self.kinds.iter_mut().filter(|(g, p, ..)| (*g, *p) == (K::GROUP, K::PLURAL)) {
+        for (_, _, _, fields) in self
+            .kinds
+            .iter_mut()
+            .filter(|(g, p, ..)| (*g, *p) == (K::GROUP, K::PLURAL))
+        {
             fields.push(field.clone());
         }
         self
@@ -168,9 +183,16 @@ impl Wiring {
         self.maps::<K>(|_, change| {
             let mut keys = Vec::new();
             for entry in change.sides() {
-                let owner = entry.header.controller().filter(|o| &*o.kind == Owner::KIND && o.group() == Owner::GROUP);
+                let owner = entry
+                    .header
+                    .controller()
+                    .filter(|o| &*o.kind == Owner::KIND && o.group() == Owner::GROUP);
                 if let Some(owner) = owner {
-                    let namespace: &str = if Owner::NAMESPACED { &entry.key.namespace } else { "" };
+                    let namespace: &str = if Owner::NAMESPACED {
+                        &entry.key.namespace
+                    } else {
+                        ""
+                    };
                     keys.push(Key::new(&change.cluster, namespace, &owner.name));
                 }
             }

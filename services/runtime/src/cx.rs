@@ -101,7 +101,8 @@ impl Cx {
         let revision = meta.resource_version.as_deref().and_then(|v| v.parse().ok());
         if let Some(revision) = revision {
             let key = self.key_of(object);
-            self.own_writes.note(&self.key, Write::Revision(cache.clone(), key, revision));
+            self.own_writes
+                .note(&self.key, Write::Revision(cache.clone(), key, revision));
         }
     }
 
@@ -116,27 +117,41 @@ impl Cx {
 
     /// Creates an object in the namespace its metadata names.
     pub async fn create<K: Object>(&self, object: &K) -> Result<K, client::Error> {
-        let made = self.api::<K>(object.meta().namespace.as_deref().unwrap_or("")).create(object).await?;
+        let made = self
+            .api::<K>(object.meta().namespace.as_deref().unwrap_or(""))
+            .create(object)
+            .await?;
         self.wrote(&made);
         Ok(made)
     }
 
     /// Replaces an object; a stale one is refused with a conflict.
     pub async fn replace<K: Object>(&self, object: &K) -> Result<K, client::Error> {
-        let made = self.api::<K>(object.meta().namespace.as_deref().unwrap_or("")).replace(object).await?;
+        let made = self
+            .api::<K>(object.meta().namespace.as_deref().unwrap_or(""))
+            .replace(object)
+            .await?;
         self.wrote(&made);
         Ok(made)
     }
 
     /// Replaces an object's status.
     pub async fn replace_status<K: Object>(&self, object: &K) -> Result<K, client::Error> {
-        let made = self.api::<K>(object.meta().namespace.as_deref().unwrap_or("")).replace_status(object).await?;
+        let made = self
+            .api::<K>(object.meta().namespace.as_deref().unwrap_or(""))
+            .replace_status(object)
+            .await?;
         self.wrote(&made);
         Ok(made)
     }
 
     /// Changes an object.
-    pub async fn patch<K: Object>(&self, namespace: &str, name: &str, patch: &Patch) -> Result<K, client::Error> {
+    pub async fn patch<K: Object>(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: &Patch,
+    ) -> Result<K, client::Error> {
         let made = self.api::<K>(namespace).patch(name, patch).await?;
         self.wrote(&made);
         Ok(made)
@@ -163,7 +178,8 @@ impl Cx {
             Ok(Some(left)) => self.wrote(&left),
             Ok(None) => {
                 if let Ok(cache) = self.caches.of::<K>() {
-                    self.own_writes.note(&self.key, Write::Deletion(cache.clone(), key, uid));
+                    self.own_writes
+                        .note(&self.key, Write::Deletion(cache.clone(), key, uid));
                 }
             }
             Err(e) if e.is_not_found() => {}
@@ -174,6 +190,13 @@ impl Cx {
 
     /// Records a core/v1 Event about an object. Never waits, never fails.
     pub fn event<K: Object>(&self, about: &K, kind: EventType, reason: &str, message: impl Into<String>) {
-        self.recorder.event(self.cluster(), self.identity.component, about, kind, reason, message.into());
+        self.recorder.event(
+            self.cluster(),
+            self.identity.component,
+            about,
+            kind,
+            reason,
+            message.into(),
+        );
     }
 }

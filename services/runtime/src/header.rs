@@ -82,7 +82,11 @@ pub struct FieldPath {
 }
 
 /// The node a pod is bound to.
-pub const POD_NODE: FieldPath = FieldPath { name: "spec.nodeName", proto: &[2, 10], json: &["spec", "nodeName"] };
+pub const POD_NODE: FieldPath = FieldPath {
+    name: "spec.nodeName",
+    proto: &[2, 10],
+    json: &["spec", "nodeName"],
+};
 
 /// Bytes that are neither protobuf nor JSON of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,7 +164,9 @@ impl<'a> Message<'a> {
 }
 
 fn text(bytes: &[u8]) -> Result<Box<str>, HeaderError> {
-    std::str::from_utf8(bytes).map(Into::into).map_err(|_| HeaderError)
+    std::str::from_utf8(bytes)
+        .map(Into::into)
+        .map_err(|_| HeaderError)
 }
 
 fn proto(envelope: &[u8], fields: &[FieldPath]) -> Result<Header, HeaderError> {
@@ -255,14 +261,18 @@ struct JsonOwner {
 fn json(value: &[u8], fields: &[FieldPath]) -> Result<Header, HeaderError> {
     let object: JsonObject<'_> = serde_json::from_slice(value).map_err(|_| HeaderError)?;
     let meta = object.metadata;
-    let owners = meta.owner_references.unwrap_or_default().into_iter().map(|o| Owner {
-        api_version: o.api_version.into(),
-        kind: o.kind.into(),
-        name: o.name.into(),
-        uid: o.uid.into(),
-        controller: o.controller.unwrap_or(false),
-        block: o.block_owner_deletion.unwrap_or(false),
-    });
+    let owners = meta
+        .owner_references
+        .unwrap_or_default()
+        .into_iter()
+        .map(|o| Owner {
+            api_version: o.api_version.into(),
+            kind: o.kind.into(),
+            name: o.name.into(),
+            uid: o.uid.into(),
+            controller: o.controller.unwrap_or(false),
+            block: o.block_owner_deletion.unwrap_or(false),
+        });
     let mut values = Vec::with_capacity(fields.len());
     if !fields.is_empty() {
         let tree: serde_json::Value = serde_json::from_slice(value).map_err(|_| HeaderError)?;
@@ -273,9 +283,19 @@ fn json(value: &[u8], fields: &[FieldPath]) -> Result<Header, HeaderError> {
     }
     Ok(Header {
         uid: meta.uid.unwrap_or_default().into(),
-        labels: meta.labels.unwrap_or_default().into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
+        labels: meta
+            .labels
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect(),
         owners: owners.collect(),
-        finalizers: meta.finalizers.unwrap_or_default().into_iter().map(Into::into).collect(),
+        finalizers: meta
+            .finalizers
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect(),
         deleting: meta.deletion_timestamp.is_some(),
         generation: meta.generation.unwrap_or(0),
         fields: values.into(),
@@ -294,7 +314,13 @@ mod tests {
 
     #[test]
     fn protobuf_and_json_give_the_same_header() {
-        let owner = [field(1, b"ReplicaSet"), field(3, b"rs"), field(4, b"u2"), field(5, b"apps/v1"), vec![6 << 3, 1]];
+        let owner = [
+            field(1, b"ReplicaSet"),
+            field(3, b"rs"),
+            field(4, b"u2"),
+            field(5, b"apps/v1"),
+            vec![6 << 3, 1],
+        ];
         let meta = [
             field(1, b"web"),
             field(5, b"u1"),
@@ -310,14 +336,24 @@ mod tests {
             "labels":{"app":"web"},"finalizers":["foregroundDeletion"],
             "ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"rs","uid":"u2","controller":true}]},
             "spec":{"nodeName":"node-1"}}"#;
-        let (a, b) = (read(&bytes, &[POD_NODE]).unwrap(), read(json, &[POD_NODE]).unwrap());
+        let (a, b) = (
+            read(&bytes, &[POD_NODE]).unwrap(),
+            read(json, &[POD_NODE]).unwrap(),
+        );
         assert_eq!(a, b);
-        assert_eq!((&*a.fields[0], a.label("app"), a.controller().unwrap().group()), ("node-1", Some("web"), "apps"));
+        assert_eq!(
+            (&*a.fields[0], a.label("app"), a.controller().unwrap().group()),
+            ("node-1", Some("web"), "apps")
+        );
     }
 
     #[test]
     fn no_prefix_of_an_object_makes_it_panic() {
-        let bytes = [b"k8s\0".to_vec(), field(2, &field(1, &field(13, &field(1, b"x"))))].concat();
+        let bytes = [
+            b"k8s\0".to_vec(),
+            field(2, &field(1, &field(13, &field(1, b"x")))),
+        ]
+        .concat();
         for n in 0..bytes.len() {
             let _either = read(&bytes[..n], &[POD_NODE]);
         }

@@ -30,7 +30,9 @@ pub struct Informer {
 
 impl std::fmt::Debug for Informer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Informer").field("resource", self.cache.resource()).finish_non_exhaustive()
+        f.debug_struct("Informer")
+            .field("resource", self.cache.resource())
+            .finish_non_exhaustive()
     }
 }
 
@@ -46,7 +48,11 @@ impl Informer {
         let mut handlers = self.handlers.write();
         for key in self.cache.keys(|_| true) {
             if let Some(new) = self.cache.get(&key.cluster, &key.namespace, &key.name) {
-                handler(&Change { cluster: key.cluster, old: None, new: Some(new) });
+                handler(&Change {
+                    cluster: key.cluster,
+                    old: None,
+                    new: Some(new),
+                });
             }
         }
         handlers.push(handler);
@@ -97,7 +103,12 @@ impl Informer {
             Message::ClusterGone { cluster } => self.apply(|cache| cache.forget(&cluster)),
             Message::Synced => {
                 if let Some(seen) = seen.take() {
-                    let gone: Vec<_> = self.cache.keys(|_| true).into_iter().filter(|k| !seen.contains(k)).collect();
+                    let gone: Vec<_> = self
+                        .cache
+                        .keys(|_| true)
+                        .into_iter()
+                        .filter(|k| !seen.contains(k))
+                        .collect();
                     self.apply(|cache| gone.iter().filter_map(|key| cache.delete(key, 0)).collect());
                 }
                 self.synced.send_replace(true);
@@ -147,7 +158,11 @@ impl std::fmt::Debug for Informers {
 impl Informers {
     /// No informers yet. Their tasks end at `shutdown`.
     pub fn new(source: Arc<dyn Source>, shutdown: Shutdown) -> Arc<Self> {
-        Arc::new(Self { source, kinds: Mutex::default(), shutdown })
+        Arc::new(Self {
+            source,
+            kinds: Mutex::default(),
+            shutdown,
+        })
     }
 
     /// The informer of a kind, made at the first call. Fields to index must be named before [`Informers::start`].

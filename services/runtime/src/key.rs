@@ -18,7 +18,11 @@ pub struct Key {
 impl Key {
     /// A key.
     pub fn new(cluster: &ClusterId, namespace: &str, name: &str) -> Self {
-        Self { cluster: cluster.clone(), namespace: namespace.into(), name: name.into() }
+        Self {
+            cluster: cluster.clone(),
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 

@@ -44,7 +44,9 @@ pub struct ManagerDeps {
 
 impl std::fmt::Debug for ManagerDeps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ManagerDeps").field("role", &self.role).finish_non_exhaustive()
+        f.debug_struct("ManagerDeps")
+            .field("role", &self.role)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,10 +62,16 @@ struct Running {
 pub async fn run(deps: ManagerDeps, controllers: Vec<Arc<dyn Controller>>, shutdown: Shutdown) {
     let tracker = TaskTracker::new();
     let pool = Arc::new(Semaphore::new(POOL));
-    let running: Vec<_> = controllers.into_iter().map(|c| Arc::new(wire(&deps, c))).collect();
+    let running: Vec<_> = controllers
+        .into_iter()
+        .map(|c| Arc::new(wire(&deps, c)))
+        .collect();
     deps.informers.start();
     for one in &running {
-        one.controller.start(&Handle { queue: one.queue.clone(), informers: deps.informers.clone() });
+        one.controller.start(&Handle {
+            queue: one.queue.clone(),
+            informers: deps.informers.clone(),
+        });
     }
     if shutdown.run_until(deps.informers.synced()).await.is_none() {
         return;
@@ -100,25 +108,38 @@ fn wire(deps: &ManagerDeps, controller: Arc<dyn Controller>) -> Running {
     controller.wire(&mut wiring);
     let mut caches = Caches::default();
     for (group, plural, resource, fields) in &wiring.kinds {
-        caches.0.insert((*group, *plural), deps.informers.informer(resource, fields).cache().clone());
+        caches.0.insert(
+            (*group, *plural),
+            deps.informers.informer(resource, fields).cache().clone(),
+        );
     }
     let caches = Arc::new(caches);
     let queue = Arc::new(Queue::new());
     for (resource, mapper) in wiring.mappers {
         let (queue, caches, delay) = (queue.clone(), caches.clone(), wiring.delay);
-        deps.informers.informer(&resource, &[]).subscribe(Arc::new(move |change| {
-            for key in mapper(&caches, change) {
-                queue.add_after(key, delay);
-            }
-        }));
+        deps.informers
+            .informer(&resource, &[])
+            .subscribe(Arc::new(move |change| {
+                for key in mapper(&caches, change) {
+                    queue.add_after(key, delay);
+                }
+            }));
     }
-    Running { controller, queue, caches, own_writes: Arc::default(), primary: wiring.primary }
+    Running {
+        controller,
+        queue,
+        caches,
+        own_writes: Arc::default(),
+        primary: wiring.primary,
+    }
 }
 
 async fn dispatch(deps: ManagerDeps, one: Arc<Running>, pool: Arc<Semaphore>, tasks: TaskTracker) {
     let own = Arc::new(Semaphore::new(one.controller.workers()));
     loop {
-        let Ok(turn) = own.clone().acquire_owned().await else { return };
+        let Ok(turn) = own.clone().acquire_owned().await else {
+            return;
+        };
         let key = one.queue.next().await;
         let guard = match deps.leadership.claim(&key.cluster) {
             Claim::Mine(guard) => guard,
@@ -133,11 +154,16 @@ async fn dispatch(deps: ManagerDeps, one: Arc<Running>, pool: Arc<Semaphore>, ta
             one.queue.done(&key);
             continue;
         }
-        let Ok(place) = pool.clone().acquire_owned().await else { return };
+        let Ok(place) = pool.clone().acquire_owned().await else {
+            return;
+        };
         let (deps, one) = (deps.clone(), one.clone());
         tasks.spawn(async move {
             let _held = (turn, place);
-            let identity = Identity { role: deps.role, component: one.controller.name() };
+            let identity = Identity {
+                role: deps.role,
+                component: one.controller.name(),
+            };
             let client = deps.clients.client(&key.cluster, &identity, guard);
             let cx = Cx {
                 key: key.clone(),
@@ -149,7 +175,8 @@ async fn dispatch(deps: ManagerDeps, one: Arc<Running>, pool: Arc<Semaphore>, ta
                 clock: deps.clock.clone(),
             };
             let result = tokio::time::timeout(DEADLINE, one.controller.reconcile(&cx, &key)).await;
-            let result = result.unwrap_or_else(|_| Err(Error::NotYet("the reconciliation took too long".into())));
+            let result =
+                result.unwrap_or_else(|_| Err(Error::NotYet("the reconciliation took too long".into())));
             finish(&one, &key, result);
         });
     }
@@ -160,7 +187,8 @@ fn finish(one: &Running, key: &Key, result: Result<Next, Error>) {
         Ok(Next::Done) => one.queue.forget(key),
         Ok(Next::After(delay)) => {
             one.queue.forget(key);
-            one.queue.add_after(key.clone(), delay.max(Duration::from_millis(1)));
+            one.queue
+                .add_after(key.clone(), delay.max(Duration::from_millis(1)));
         }
         Err(error) => {
             let pause = one.queue.add_failed(key.clone());

@@ -42,7 +42,9 @@ pub(crate) struct OwnWrites(Mutex<HashMap<Key, (Instant, Vec<Write>)>>);
 impl OwnWrites {
     pub(crate) fn note(&self, by: &Key, write: Write) {
         let mut all = self.0.lock();
-        let (since, writes) = all.entry(by.clone()).or_insert_with(|| (Instant::now(), Vec::new()));
+        let (since, writes) = all
+            .entry(by.clone())
+            .or_insert_with(|| (Instant::now(), Vec::new()));
         *since = Instant::now();
         writes.push(write);
     }
@@ -50,7 +52,9 @@ impl OwnWrites {
     /// Whether the caches show all that was written for a key.
     pub(crate) fn show(&self, key: &Key) -> bool {
         let mut all = self.0.lock();
-        let Some((since, writes)) = all.get_mut(key) else { return true };
+        let Some((since, writes)) = all.get_mut(key) else {
+            return true;
+        };
         writes.retain(|w| !w.shows());
         if writes.is_empty() || since.elapsed() > PATIENCE {
             if !writes.is_empty() {

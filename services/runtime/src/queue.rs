@@ -66,7 +66,9 @@ impl Inner {
             if *at > now {
                 return Some(*at);
             }
-            let Some(Reverse((at, key))) = self.later.pop() else { break };
+            let Some(Reverse((at, key))) = self.later.pop() else {
+                break;
+            };
             // An earlier time may have been set since; then this one is stale.
             if self.due.get(&key) == Some(&at) {
                 self.due.remove(&key);
@@ -121,7 +123,9 @@ impl Queue {
             *count = count.saturating_add(1);
             *count
         };
-        let pause = BACKOFF_FIRST.saturating_mul(1u32.checked_shl(count - 1).unwrap_or(u32::MAX)).min(BACKOFF_LAST);
+        let pause = BACKOFF_FIRST
+            .saturating_mul(1u32.checked_shl(count - 1).unwrap_or(u32::MAX))
+            .min(BACKOFF_LAST);
         self.add_after(key, pause);
         pause
     }

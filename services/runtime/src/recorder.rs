@@ -103,7 +103,13 @@ impl Recorder {
     /// A recorder and the task that has to be run for it. `role` is the user agent of the writes.
     pub fn new(clients: Arc<dyn Clients>, role: &'static str, clock: Clock) -> (Self, RecorderTask) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let task = RecorderTask { receiver, clients, role, known: Mutex::default(), sources: HashMap::new() };
+        let task = RecorderTask {
+            receiver,
+            clients,
+            role,
+            known: Mutex::default(),
+            sources: HashMap::new(),
+        };
         (Self { sender, clock }, task)
     }
 
@@ -118,7 +124,11 @@ impl Recorder {
         message: String,
     ) {
         let meta = about.meta();
-        let version = if K::GROUP.is_empty() { K::VERSION.to_string() } else { format!("{}/{}", K::GROUP, K::VERSION) };
+        let version = if K::GROUP.is_empty() {
+            K::VERSION.to_string()
+        } else {
+            format!("{}/{}", K::GROUP, K::VERSION)
+        };
         let namespace = meta.namespace.clone().unwrap_or_default();
         let about = json!({
             "kind": K::KIND,
@@ -132,7 +142,11 @@ impl Recorder {
             cluster: cluster.clone(),
             component,
             about,
-            namespace: if namespace.is_empty() { "default".into() } else { namespace },
+            namespace: if namespace.is_empty() {
+                "default".into()
+            } else {
+                namespace
+            },
             kind,
             reason: reason.into(),
             // The limit of core/v1 validation.
@@ -160,7 +174,10 @@ impl RecorderTask {
             if self.sources.len() > REMEMBERED {
                 self.sources.clear();
             }
-            let bucket = self.sources.entry(source).or_insert(Bucket { left: BURST, at: event.at });
+            let bucket = self.sources.entry(source).or_insert(Bucket {
+                left: BURST,
+                at: event.at,
+            });
             if !bucket.take(event.at) {
                 continue;
             }
@@ -179,7 +196,10 @@ impl RecorderTask {
             &event.reason,
             &event.message,
         ]);
-        let identity = Identity { role: self.role, component: event.component };
+        let identity = Identity {
+            role: self.role,
+            component: event.component,
+        };
         let client = self.clients.client(&event.cluster, &identity, None);
         let resource = Resource {
             group: "".into(),
@@ -206,7 +226,10 @@ impl RecorderTask {
             }
         }
         let stem = event.about["name"].as_str().unwrap_or("object");
-        let name = format!("{stem}.{:016x}", event.at.as_nanosecond() as u64 ^ same.rotate_left(7));
+        let name = format!(
+            "{stem}.{:016x}",
+            event.at.as_nanosecond() as u64 ^ same.rotate_left(7)
+        );
         let mut object = json!({
             "apiVersion": "v1",
             "kind": "Event",
@@ -223,7 +246,9 @@ impl RecorderTask {
             "reportingInstance": "",
         });
         if object["involvedObject"]["namespace"] == "" {
-            object["involvedObject"].as_object_mut().map(|o| o.remove("namespace"));
+            object["involvedObject"]
+                .as_object_mut()
+                .map(|o| o.remove("namespace"));
         }
         api.create(&object).await?;
         let mut known = self.known.lock();
@@ -242,7 +267,10 @@ mod tests {
     #[test]
     fn an_object_that_causes_too_many_events_is_cut_off_for_a_while() {
         let start: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let mut bucket = Bucket { left: BURST, at: start };
+        let mut bucket = Bucket {
+            left: BURST,
+            at: start,
+        };
         assert_eq!((0..100).filter(|_| bucket.take(start)).count(), 25);
         assert!(!bucket.take(start + jiff::SignedDuration::from_secs(200)));
         assert!(bucket.take(start + jiff::SignedDuration::from_secs(301)));

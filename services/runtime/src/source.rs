@@ -50,8 +50,14 @@ pub trait Source: Send + Sync + 'static {
 /// Where a resource's objects are under `/registry/`: for a built-in kind the table knows upstream's storage prefix,
 /// a custom resource has its group and plural.
 pub fn storage_prefix(resource: &Resource) -> String {
-    let known = api::newest().resources.iter().find(|r| r.group == resource.group && r.plural == resource.plural);
-    known.map_or_else(|| format!("{}/{}", resource.group, resource.plural), |r| r.storage_prefix.into())
+    let known = api::newest()
+        .resources
+        .iter()
+        .find(|r| r.group == resource.group && r.plural == resource.plural);
+    known.map_or_else(
+        || format!("{}/{}", resource.group, resource.plural),
+        |r| r.storage_prefix.into(),
+    )
 }
 
 /// The store's watch across clusters.
@@ -70,14 +76,20 @@ impl std::fmt::Debug for StoreSource {
 impl StoreSource {
     /// All clusters of a store, with objects where upstream keeps them ([`storage_prefix`]).
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, prefix: Arc::new(storage_prefix) }
+        Self {
+            store,
+            prefix: Arc::new(storage_prefix),
+        }
     }
 }
 
 /// Namespace and name from a path below `/registry/<prefix>/`.
 fn local<'a>(path: &'a [u8], prefix: &str, namespaced: bool) -> Option<(&'a str, &'a str)> {
     let path = std::str::from_utf8(path).ok()?;
-    let rest = path.strip_prefix("/registry/")?.strip_prefix(prefix)?.strip_prefix('/')?;
+    let rest = path
+        .strip_prefix("/registry/")?
+        .strip_prefix(prefix)?
+        .strip_prefix('/')?;
     match rest.split_once('/') {
         Some((namespace, name)) if namespaced && !name.contains('/') => Some((namespace, name)),
         None if !namespaced => Some(("", rest)),
@@ -90,9 +102,13 @@ impl Source for StoreSource {
     async fn open(&self, resource: &Resource) -> Result<BoxStream<'static, Message>, SourceError> {
         let prefix = (self.prefix)(resource);
         let namespaced = resource.namespaced;
-        let request = AcrossRequest { resource: prefix.clone(), slots: u64::MAX };
+        let request = AcrossRequest {
+            resource: prefix.clone(),
+            slots: u64::MAX,
+        };
         let receiver = self.store.watch_across(request).await?;
-        let messages = futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|m| (m, r)) });
+        let messages =
+            futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|m| (m, r)) });
         let messages = messages.take_while(|m| {
             let failed = matches!(m, AcrossMessage::Failed(_));
             if let AcrossMessage::Failed(error) = m {
@@ -105,15 +121,23 @@ impl Source for StoreSource {
         };
         let messages = messages.filter_map(move |message| {
             std::future::ready(match message {
-                AcrossMessage::Initial { cluster, record } => key(&cluster, record.key.path()).map(|key| {
-                    Message::Put { key, revision: record.mod_revision, value: record.value.clone() }
-                }),
+                AcrossMessage::Initial { cluster, record } => {
+                    key(&cluster, record.key.path()).map(|key| Message::Put {
+                        key,
+                        revision: record.mod_revision,
+                        value: record.value.clone(),
+                    })
+                }
                 AcrossMessage::Synced { .. } => Some(Message::Synced),
                 AcrossMessage::Event(change) => {
                     let record = &change.event.record;
                     let revision = record.mod_revision;
                     key(&change.cluster, record.key.path()).map(|key| match change.event.kind {
-                        EventKind::Put => Message::Put { key, revision, value: record.value.clone() },
+                        EventKind::Put => Message::Put {
+                            key,
+                            revision,
+                            value: record.value.clone(),
+                        },
                         EventKind::Delete => Message::Delete { key, revision },
                     })
                 }
@@ -161,7 +185,10 @@ struct NamedMeta {
 fn name(cluster: &ClusterId, value: &[u8]) -> Option<(Key, i64)> {
     let named: Named = serde_json::from_slice(value).ok()?;
     let revision = named.metadata.resource_version.parse().unwrap_or(0);
-    Some((Key::new(cluster, &named.metadata.namespace, &named.metadata.name), revision))
+    Some((
+        Key::new(cluster, &named.metadata.namespace, &named.metadata.name),
+        revision,
+    ))
 }
 
 #[async_trait]
@@ -170,13 +197,20 @@ impl Source for RestSource {
         let api = DynApi::new(&self.client, resource.clone(), None);
         let cluster = self.cluster.clone();
         let mut initial = Vec::new();
-        let mut params = ListParams { limit: PAGE, ..ListParams::default() };
+        let mut params = ListParams {
+            limit: PAGE,
+            ..ListParams::default()
+        };
         let version = loop {
             let page = api.list_raw(&params).await?;
             for value in page.items {
                 if let Some((key, revision)) = name(&cluster, &value) {
                     // A page's items share its buffer; the cache must not keep the whole page for one of them.
-                    initial.push(Message::Put { key, revision, value: Bytes::copy_from_slice(&value) });
+                    initial.push(Message::Put {
+                        key,
+                        revision,
+                        value: Bytes::copy_from_slice(&value),
+                    });
                 }
             }
             if page.continue_token.is_empty() {
@@ -185,7 +219,10 @@ impl Source for RestSource {
             params.continue_token = page.continue_token;
         };
         if let Ok(revision) = version.parse() {
-            initial.push(Message::Progress { cluster: cluster.clone(), revision });
+            initial.push(Message::Progress {
+                cluster: cluster.clone(),
+                revision,
+            });
         }
         initial.push(Message::Synced);
         let changes = watch(api, cluster, version);
@@ -202,7 +239,13 @@ fn watch(api: DynApi, cluster: ClusterId, version: String) -> impl Stream<Item =
         stream: Option<BoxStream<'static, Result<WatchEvent<Bytes>, client::Error>>>,
         failures: u32,
     }
-    let state = State { api, cluster, version, stream: None, failures: 0 };
+    let state = State {
+        api,
+        cluster,
+        version,
+        stream: None,
+        failures: 0,
+    };
     futures::stream::unfold(state, |mut s| async move {
         loop {
             let Some(stream) = &mut s.stream else {
@@ -239,7 +282,10 @@ fn watch(api: DynApi, cluster: ClusterId, version: String) -> impl Stream<Item =
                         WatchEvent::Bookmark { resource_version, .. } => {
                             let revision = resource_version.parse().unwrap_or(0);
                             s.version = resource_version;
-                            Some(Message::Progress { cluster: s.cluster.clone(), revision })
+                            Some(Message::Progress {
+                                cluster: s.cluster.clone(),
+                                revision,
+                            })
                         }
                         WatchEvent::Added(value) | WatchEvent::Modified(value) => name(&s.cluster, &value)
                             .map(|(key, revision)| Message::Put { key, revision, value }),
@@ -264,7 +310,13 @@ mod tests {
     use super::*;
 
     fn resource(group: &'static str, plural: &'static str) -> Resource {
-        Resource { group: group.into(), version: "v1".into(), kind: "".into(), plural: plural.into(), namespaced: true }
+        Resource {
+            group: group.into(),
+            version: "v1".into(),
+            kind: "".into(),
+            plural: plural.into(),
+            namespaced: true,
+        }
     }
 
     #[test]
@@ -276,9 +328,17 @@ mod tests {
             ("apps", "deployments", "deployments"),
             ("networking.k8s.io", "ingresses", "ingress"),
             ("coordination.k8s.io", "leases", "leases"),
-            ("apiextensions.k8s.io", "customresourcedefinitions", "apiextensions.k8s.io/customresourcedefinitions"),
+            (
+                "apiextensions.k8s.io",
+                "customresourcedefinitions",
+                "apiextensions.k8s.io/customresourcedefinitions",
+            ),
             ("stable.example.com", "widgets", "stable.example.com/widgets"),
-            ("snapshot.storage.k8s.io", "volumesnapshots", "snapshot.storage.k8s.io/volumesnapshots"),
+            (
+                "snapshot.storage.k8s.io",
+                "volumesnapshots",
+                "snapshot.storage.k8s.io/volumesnapshots",
+            ),
         ] {
             assert_eq!(storage_prefix(&resource(group, plural)), want);
         }

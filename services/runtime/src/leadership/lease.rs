@@ -56,7 +56,11 @@ pub struct LeaseElection {
 
 impl Leadership for LeaseElection {
     fn claim(&self, _cluster: &ClusterId) -> Claim {
-        if *self.mask.borrow() == 0 { Claim::NotMine } else { Claim::Mine(None) }
+        if *self.mask.borrow() == 0 {
+            Claim::NotMine
+        } else {
+            Claim::Mine(None)
+        }
     }
     fn slots(&self) -> watch::Receiver<u64> {
         self.mask.subscribe()
@@ -75,7 +79,12 @@ impl LeaseElection {
         };
         let client = client.clone().with_deadline(options.renew_deadline / 2);
         let api = DynApi::new(&client, resource, Some(&options.namespace));
-        Arc::new(Self { api, options, clock, mask: watch::Sender::new(0) })
+        Arc::new(Self {
+            api,
+            options,
+            clock,
+            mask: watch::Sender::new(0),
+        })
     }
 
     fn spec(&self, old: Option<&Value>) -> Value {
@@ -116,7 +125,9 @@ impl LeaseElection {
             }
         };
         let holder = spec["holderIdentity"].as_str().unwrap_or("");
-        let seconds = spec["leaseDurationSeconds"].as_u64().unwrap_or(self.options.duration.as_secs());
+        let seconds = spec["leaseDurationSeconds"]
+            .as_u64()
+            .unwrap_or(self.options.duration.as_secs());
         if !holder.is_empty()
             && holder != self.options.identity
             && since.elapsed() < Duration::from_secs(seconds)
@@ -124,7 +135,10 @@ impl LeaseElection {
             return Ok(false);
         }
         lease["spec"] = self.spec(Some(&spec));
-        self.api.replace(&self.options.name, "", &lease).await.map(|_| true)
+        self.api
+            .replace(&self.options.name, "", &lease)
+            .await
+            .map(|_| true)
     }
 
     /// Takes part in the election until `shutdown`, then gives the lease back.
@@ -136,7 +150,8 @@ impl LeaseElection {
             match self.attempt(&mut seen).await {
                 Ok(true) => {
                     renewed = Instant::now();
-                    self.mask.send_if_modified(|m| std::mem::replace(m, u64::MAX) == 0);
+                    self.mask
+                        .send_if_modified(|m| std::mem::replace(m, u64::MAX) == 0);
                 }
                 Ok(false) => {
                     self.mask.send_if_modified(|m| std::mem::take(m) != 0);
@@ -148,19 +163,21 @@ impl LeaseElection {
                     }
                 }
             }
-            if shutdown.run_until(tokio::time::sleep(self.options.retry)).await.is_none() {
+            if shutdown
+                .run_until(tokio::time::sleep(self.options.retry))
+                .await
+                .is_none()
+            {
                 break;
             }
         }
-        if std::mem::take(&mut *self.mask.borrow().clone()) != 0 {
-            self.mask.send_replace(0);
-            if let Ok(mut lease) = self.api.get(&self.options.name).await
-                && lease["spec"]["holderIdentity"] == self.options.identity.as_str()
-            {
-                lease["spec"]["holderIdentity"] = json!("");
-                lease["spec"]["leaseDurationSeconds"] = json!(1);
-                let _best_effort = self.api.replace(&self.options.name, "", &lease).await;
-            }
+        if self.mask.send_replace(0) != 0
+            && let Ok(mut lease) = self.api.get(&self.options.name).await
+            && lease["spec"]["holderIdentity"] == self.options.identity.as_str()
+        {
+            lease["spec"]["holderIdentity"] = json!("");
+            lease["spec"]["leaseDurationSeconds"] = json!(1);
+            let _best_effort = self.api.replace(&self.options.name, "", &lease).await;
         }
     }
 }

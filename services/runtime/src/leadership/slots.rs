@@ -33,7 +33,11 @@ pub struct SlotOptions {
 impl SlotOptions {
     /// A role with a lease of two seconds.
     pub fn new(role: impl Into<String>, member: impl Into<String>) -> Self {
-        Self { role: role.into(), member: member.into(), ttl: Duration::from_secs(2) }
+        Self {
+            role: role.into(),
+            member: member.into(),
+            ttl: Duration::from_secs(2),
+        }
     }
 }
 
@@ -47,7 +51,9 @@ pub struct StoreSlots {
 
 impl std::fmt::Debug for StoreSlots {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreSlots").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("StoreSlots")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,7 +61,11 @@ impl Leadership for StoreSlots {
     fn claim(&self, cluster: &ClusterId) -> Claim {
         let slot = cluster.slot();
         match self.epochs.read().get(&slot) {
-            Some(epoch) => Claim::Mine(Some(Guard::Slot { role: self.options.role.clone(), slot, epoch: *epoch })),
+            Some(epoch) => Claim::Mine(Some(Guard::Slot {
+                role: self.options.role.clone(),
+                slot,
+                epoch: *epoch,
+            })),
             None => Claim::NotMine,
         }
     }
@@ -82,7 +92,9 @@ struct Plan {
 fn decide(me: &str, owners: &HashMap<u16, (u64, String)>, members: &[String]) -> Plan {
     let count = members.len().max(1);
     let share = usize::from(SLOTS).div_ceil(count);
-    let mut mine: Vec<u16> = (0..SLOTS).filter(|s| owners.get(s).is_some_and(|(_, o)| o == me)).collect();
+    let mut mine: Vec<u16> = (0..SLOTS)
+        .filter(|s| owners.get(s).is_some_and(|(_, o)| o == me))
+        .collect();
     let mut plan = Plan::default();
     // Everybody begins looking at a place of their own, so that those who start together do not race for one slot.
     let place = members.iter().position(|m| m == me).unwrap_or(0);
@@ -101,11 +113,19 @@ fn decide(me: &str, owners: &HashMap<u16, (u64, String)>, members: &[String]) ->
 impl StoreSlots {
     /// Owns nothing until [`StoreSlots::run`].
     pub fn new(store: Arc<dyn Store>, options: SlotOptions) -> Arc<Self> {
-        Arc::new(Self { store, options, epochs: RwLock::default(), mask: watch::Sender::new(0) })
+        Arc::new(Self {
+            store,
+            options,
+            epochs: RwLock::default(),
+            mask: watch::Sender::new(0),
+        })
     }
 
     fn prefix(&self) -> Span {
-        Span::prefix(&ClusterId::management(), format!("/slots/{}/", self.options.role).into())
+        Span::prefix(
+            &ClusterId::management(),
+            format!("/slots/{}/", self.options.role).into(),
+        )
     }
 
     fn member_key(&self) -> Result<Key, store_api::Error> {
@@ -114,10 +134,19 @@ impl StoreSlots {
     }
 
     async fn look(&self) -> Result<Seen, store_api::Error> {
-        let range = Range { span: self.prefix(), at: None, limit: 0, consistency: Consistency::Linearizable };
+        let range = Range {
+            span: self.prefix(),
+            at: None,
+            limit: 0,
+            consistency: Consistency::Linearizable,
+        };
         let found = self.store.range(range).await?;
         let skip = self.prefix().start.len();
-        let mut seen = Seen { revision: found.revision, owners: HashMap::new(), members: Vec::new() };
+        let mut seen = Seen {
+            revision: found.revision,
+            owners: HashMap::new(),
+            members: Vec::new(),
+        };
         for record in found.records {
             let path = String::from_utf8_lossy(&record.key.path()[skip..]).into_owned();
             if let Some(member) = path.strip_prefix("members/") {
@@ -136,12 +165,25 @@ impl StoreSlots {
         let seen = self.look().await?;
         let me = &self.options.member;
         if !seen.members.contains(me) {
-            let op = Op::Put { key: self.member_key()?, value: Bytes::from_static(b"1"), lease };
-            self.store.txn(&management, Txn { then: vec![op], ..Txn::default() }).await?;
+            let op = Op::Put {
+                key: self.member_key()?,
+                value: Bytes::from_static(b"1"),
+                lease,
+            };
+            self.store
+                .txn(
+                    &management,
+                    Txn {
+                        then: vec![op],
+                        ..Txn::default()
+                    },
+                )
+                .await?;
             return Ok(());
         }
         // What the store says is ours under an epoch we know stays ours; anything else is lost.
-        let held = |slot: &u16, epoch: &u64| seen.owners.get(slot).is_some_and(|(e, o)| e == epoch && o == me);
+        let held =
+            |slot: &u16, epoch: &u64| seen.owners.get(slot).is_some_and(|(e, o)| e == epoch && o == me);
         self.epochs.write().retain(|slot, epoch| held(slot, epoch));
         let plan = decide(me, &seen.owners, &seen.members);
         for slot in plan.release {
@@ -152,19 +194,39 @@ impl StoreSlots {
             let key = Guard::slot_key(&self.options.role, slot);
             let compare = Compare::Value(key.clone(), std::cmp::Ordering::Equal, value(epoch, me));
             self.store
-                .txn(&management, Txn { compares: vec![compare], then: vec![Op::delete(&key)], ..Txn::default() })
+                .txn(
+                    &management,
+                    Txn {
+                        compares: vec![compare],
+                        then: vec![Op::delete(&key)],
+                        ..Txn::default()
+                    },
+                )
                 .await?;
         }
         if !plan.take.is_empty() {
             let epoch = u64::try_from(seen.revision).unwrap_or(0) + 1;
-            let keys: Vec<_> = plan.take.iter().map(|s| Guard::slot_key(&self.options.role, *s)).collect();
+            let keys: Vec<_> = plan
+                .take
+                .iter()
+                .map(|s| Guard::slot_key(&self.options.role, *s))
+                .collect();
             let txn = Txn {
                 compares: keys.iter().cloned().map(Compare::absent).collect(),
-                then: keys.into_iter().map(|key| Op::Put { key, value: value(epoch, me), lease }).collect(),
+                then: keys
+                    .into_iter()
+                    .map(|key| Op::Put {
+                        key,
+                        value: value(epoch, me),
+                        lease,
+                    })
+                    .collect(),
                 ..Txn::default()
             };
             if self.store.txn(&management, txn).await?.succeeded {
-                self.epochs.write().extend(plan.take.into_iter().map(|slot| (slot, epoch)));
+                self.epochs
+                    .write()
+                    .extend(plan.take.into_iter().map(|slot| (slot, epoch)));
             }
         }
         self.publish();
@@ -173,7 +235,8 @@ impl StoreSlots {
 
     fn publish(&self) {
         let mask = self.epochs.read().keys().fold(0u64, |m, slot| m | 1 << slot);
-        self.mask.send_if_modified(|old| std::mem::replace(old, mask) != mask);
+        self.mask
+            .send_if_modified(|old| std::mem::replace(old, mask) != mask);
     }
 
     /// Owns slots until `shutdown`, then gives them back.
@@ -239,7 +302,10 @@ mod tests {
         let first = decide("a", &HashMap::new(), &two).take;
         let second = decide("b", &HashMap::new(), &two).take;
         assert_eq!((first.len(), second.len()), (32, 32));
-        assert!(first.iter().all(|s| !second.contains(s)), "two who start together do not race");
+        assert!(
+            first.iter().all(|s| !second.contains(s)),
+            "two who start together do not race"
+        );
         let all: Vec<_> = (0..64).map(|s| (s, "a")).collect();
         let plan = decide("a", &owned(&all), &two);
         assert_eq!((plan.take.len(), plan.release.len()), (0, 32));
