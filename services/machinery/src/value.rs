@@ -55,6 +55,20 @@ impl Map {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+    /// A map of entries whose keys differ.
+    pub(crate) fn from_unique(entries: Vec<(Key, Value)>) -> Self {
+        Self(entries)
+    }
+    /// Sorts by key, keeping the last of equal keys.
+    pub(crate) fn sort_unique(&mut self) {
+        if self.0.windows(2).all(|w| w[0].0 < w[1].0) {
+            return;
+        }
+        self.0.sort_by(|a, b| a.0.cmp(&b.0));
+        self.0.reverse();
+        self.0.dedup_by(|a, b| a.0 == b.0);
+        self.0.reverse();
+    }
     fn position(&self, key: &str) -> Option<usize> {
         self.0.iter().position(|(k, _)| k == key)
     }
@@ -158,7 +172,31 @@ impl FromIterator<(Key, Value)> for Map {
 
 impl PartialEq for Map {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().all(|(k, v)| other.get(k) == Some(v))
+        if self.len() != other.len() {
+            return false;
+        }
+        // Mostly both have the same order; only from the first difference on are keys looked up, and in big maps sorted.
+        let same = self
+            .iter()
+            .zip(other.iter())
+            .take_while(|(a, b)| a.0 == b.0)
+            .count();
+        if !self.iter().zip(other.iter()).take(same).all(|(a, b)| a.1 == b.1) {
+            return false;
+        }
+        let (mine, others) = (&self.0[same..], &other.0[same..]);
+        if mine.len() <= 16 {
+            return mine
+                .iter()
+                .all(|(k, v)| others.iter().any(|(l, w)| k == l && v == w));
+        }
+        let sorted = |entries: &'_ [(Key, Value)]| {
+            let mut order: Vec<usize> = (0..entries.len()).collect();
+            order.sort_by(|&a, &b| entries[a].0.cmp(&entries[b].0));
+            order
+        };
+        let (a, b) = (sorted(mine), sorted(others));
+        a.iter().zip(b).all(|(&a, b)| mine[a] == others[b])
     }
 }
 
@@ -346,7 +384,6 @@ macro_rules! value {
 
 #[cfg(test)]
 mod tests {
-    use crate::value;
 
     #[test]
     fn paths_read_and_make() {

@@ -149,7 +149,8 @@ def types(source, defs):
             full = f"{package.openapi}.{name}"
             here = {m: defs[m].get(full) for m in defs}
             newest = here[NEWEST] or {}
-            kind = any(f["go"] is None and f["type"].endswith("TypeMeta") for f in own)
+            # WatchEvent is a registered kind without apiVersion and kind of its own.
+            kind = name == "WatchEvent" or any(f["go"] is None and f["type"].endswith("TypeMeta") for f in own)
             words = ["type", name]
             words += ["kind"] if kind else []
             words += ["union"] if name in UNIONS else []

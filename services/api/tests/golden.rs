@@ -1,0 +1,194 @@
+//! Every golden object of upstream goes through every codec: what upstream decodes and encodes, we decode and encode to
+//! the same bytes and the same tree.
+
+use std::path::PathBuf;
+
+use machinery::codec::{DecodeOptions, Strictness, json, proto};
+use machinery::{Catalog, TypeId, Value};
+
+/// The golden objects, which are not in the repository; `None` with a word if they are missing.
+fn goldens() -> Option<PathBuf> {
+    let inside = "testdata/kubernetes-api";
+    let by_env = std::env::var_os("MARINA_SHARED").map(|dir| PathBuf::from(dir).join(inside));
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let beside = here.ancestors().map(|dir| dir.join("shared").join(inside));
+    let found = by_env.into_iter().chain(beside).find(|dir| dir.is_dir());
+    if found.is_none() {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "the golden objects are missing"
+        );
+        eprintln!("skipped: no shared/{inside} beside the repository (or in MARINA_SHARED)");
+    }
+    found
+}
+
+struct Golden {
+    name: String,
+    json: Vec<u8>,
+    yaml: Vec<u8>,
+    pb: Vec<u8>,
+    ty: TypeId,
+    api_version: String,
+    kind: String,
+}
+
+fn each(mut check: impl FnMut(&'static Catalog, Golden) -> Result<(), String>) {
+    let Some(dir) = goldens() else { return };
+    let catalog = api::newest();
+    let mut names: Vec<_> = std::fs::read_dir(&dir)
+        .expect("readable")
+        .filter_map(|e| {
+            e.ok()?
+                .file_name()
+                .into_string()
+                .ok()?
+                .strip_suffix(".json")
+                .map(str::to_owned)
+        })
+        .collect();
+    names.sort();
+    assert!(names.len() > 150, "only {} golden objects", names.len());
+    let mut failures = Vec::new();
+    for name in &names {
+        let read = |ext: &str| std::fs::read(dir.join(format!("{name}.{ext}"))).expect("golden file");
+        let json = read("json");
+        let head = json::parse(&json).expect("golden JSON");
+        let (api_version, kind) = (
+            head["apiVersion"].as_str().unwrap_or(""),
+            head["kind"].as_str().unwrap_or(""),
+        );
+        // A WatchEvent has neither apiVersion nor kind, and its envelope is empty.
+        let Some(ty) = catalog.type_of(api_version, if kind.is_empty() { "WatchEvent" } else { kind }) else {
+            failures.push(format!("{name}: no type"));
+            continue;
+        };
+        let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+        let golden = Golden {
+            name: name.clone(),
+            json,
+            yaml: read("yaml"),
+            pb: read("pb"),
+            ty,
+            api_version,
+            kind,
+        };
+        if let Err(e) = check(catalog, golden) {
+            failures.push(format!("{name}: {e}"));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {}:\n{}",
+        failures.len(),
+        names.len(),
+        failures.join("\n")
+    );
+}
+
+fn decode(catalog: &Catalog, golden: &Golden) -> Result<Value, String> {
+    let options = DecodeOptions {
+        strictness: Strictness::Strict,
+    };
+    let decoded = json::decode(&golden.json, catalog, golden.ty, options).map_err(|e| e.to_string())?;
+    match decoded.strict_errors.first() {
+        Some(e) => Err(e.clone()),
+        None => Ok(decoded.value),
+    }
+}
+
+fn decode_protobuf(catalog: &Catalog, golden: &Golden) -> Result<(TypeId, Value), String> {
+    if golden.kind.is_empty() {
+        let raw = proto::open(&golden.pb).map_err(|e| e.to_string())?.raw;
+        let value = proto::decode_message(raw, catalog, golden.ty).map_err(|e| e.to_string())?;
+        return Ok((golden.ty, value));
+    }
+    proto::decode(&golden.pb, catalog).map_err(|e| e.to_string())
+}
+
+fn first_difference(a: &[u8], b: &[u8]) -> String {
+    let at = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let show =
+        |s: &[u8]| String::from_utf8_lossy(&s[at.saturating_sub(30)..(at + 30).min(s.len())]).into_owned();
+    format!("differs at {at}: ours {:?}, upstream's {:?}", show(a), show(b))
+}
+
+#[test]
+fn json_becomes_the_same_protobuf_as_upstreams() {
+    each(|catalog, golden| {
+        let value = decode(catalog, &golden)?;
+        let ours = proto::encode(&value, catalog, golden.ty, &golden.api_version, &golden.kind)
+            .map_err(|e| e.to_string())?;
+        if ours == golden.pb {
+            Ok(())
+        } else {
+            Err(first_difference(&ours, &golden.pb))
+        }
+    });
+}
+
+#[test]
+fn protobuf_becomes_the_same_json_in_the_same_order_as_upstreams() {
+    each(|catalog, golden| {
+        let (ty, value) = decode_protobuf(catalog, &golden)?;
+        assert_eq!(ty, golden.ty);
+        let ours = json::to_vec(&value);
+        let theirs = json::to_vec(&json::parse(&golden.json).map_err(|e| e.to_string())?);
+        if ours == theirs {
+            Ok(())
+        } else {
+            Err(first_difference(&ours, &theirs))
+        }
+    });
+}
+
+#[test]
+fn decoding_what_is_canonical_changes_nothing() {
+    each(|catalog, golden| {
+        let ours = json::to_vec(&decode(catalog, &golden)?);
+        let theirs = json::to_vec(&json::parse(&golden.json).map_err(|e| e.to_string())?);
+        if ours == theirs {
+            Ok(())
+        } else {
+            Err(first_difference(&ours, &theirs))
+        }
+    });
+}
+
+#[test]
+fn metadata_is_read_and_the_revision_spliced_without_decoding() {
+    each(|catalog, golden| {
+        let (ty, mut value) = decode_protobuf(catalog, &golden)?;
+        if value["metadata"].is_null() || golden.name == "core.v1.Status" {
+            return Ok(());
+        }
+        let peeked = proto::peek_meta(&golden.pb).ok_or("no metadata")?;
+        if peeked != proto::Meta::of(&value) {
+            return Err(format!("{peeked:?}"));
+        }
+        let spliced = proto::with_resource_version(&golden.pb, 4711).map_err(|e| e.to_string())?;
+        value.at_mut(&["metadata"]).insert("resourceVersion", "4711");
+        let whole = proto::encode(&value, catalog, ty, &golden.api_version, &golden.kind)
+            .map_err(|e| e.to_string())?;
+        if spliced == whole {
+            Ok(())
+        } else {
+            Err(first_difference(&spliced, &whole))
+        }
+    });
+}
+
+#[test]
+fn broken_protobuf_is_an_error_and_never_a_panic() {
+    each(|catalog, golden| {
+        for cut in (4..golden.pb.len()).step_by(211) {
+            let _ = proto::decode(&golden.pb[..cut], catalog);
+            let mut flipped = golden.pb.clone();
+            flipped[cut] ^= 0x55;
+            let _ = proto::decode(&flipped, catalog);
+            let _ = proto::peek_meta(&flipped);
+        }
+        let _ = golden.yaml;
+        Ok(())
+    });
+}
