@@ -3,15 +3,33 @@
 //! The table is imported by `cargo xtask import-api` and committed; nothing here was copied from upstream's code or
 //! prose. A [`Catalog`] is made from it once for each minor version and lives as long as the process.
 
+mod kinds;
 mod object;
 pub mod table;
 
 use std::sync::OnceLock;
 
-pub use k8s_openapi;
-pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+pub use machinery::codec::DecodeError;
 pub use machinery::{Catalog, Resource, TypeId};
-pub use object::{DecodeError, Object};
+pub use object::Object;
+
+// The types of `k8s-openapi`, so that other crates name only this one: `api::core::v1::Pod`, `api::meta::v1::Condition`.
+pub use k8s_openapi;
+pub use k8s_openapi::api::{
+    admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates,
+    coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling,
+    storage, storagemigration,
+};
+pub use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
+pub use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+pub use k8s_openapi::apimachinery::pkg::apis::meta;
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    Condition, LabelSelector, LabelSelectorRequirement, MicroTime, ObjectMeta, OwnerReference, Time,
+};
+pub use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
+pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+pub use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
+pub use k8s_openapi::{ByteString, api, apimachinery};
 
 static TABLE: &str = include_str!("../table/kubernetes.txt");
 
@@ -61,6 +79,26 @@ mod tests {
             );
             assert_eq!(spec.field("nothing").map(|f| f.name), None);
         }
+    }
+
+    #[test]
+    fn typed_objects_are_the_same_in_json_and_protobuf() {
+        let text = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"b","labels":{"x":"y"},
+            "creationTimestamp":"2026-01-02T03:04:05Z"},"spec":{"containers":[{"name":"c","resources":{"limits":
+            {"cpu":"1500m"}},"ports":[{"containerPort":80,"protocol":"TCP"}]}],"nodeName":"n","hostNetwork":true},
+            "status":{"phase":"Running"}}"#;
+        let pod = core::v1::Pod::decode(text.as_bytes()).expect("a pod");
+        assert_eq!(
+            (pod.name(), pod.namespace(), core::v1::Pod::PLURAL),
+            ("a", "b", "pods")
+        );
+        assert_eq!(pod.spec.as_ref().and_then(|s| s.node_name.as_deref()), Some("n"));
+        let bytes = pod.encode_proto().expect("protobuf");
+        assert!(bytes.starts_with(b"k8s\0"));
+        assert_eq!(core::v1::Pod::decode(&bytes).expect("a pod"), pod);
+        assert_eq!(core::v1::Pod::decode(&pod.encode_json()).expect("a pod"), pod);
+        assert!(core::v1::Node::decode(&bytes).is_err());
+        assert!(core::v1::Pod::decode(b"{\"spec\":{\"containers\":5}}").is_err());
     }
 
     #[test]

@@ -1,95 +1,163 @@
-//! Typed objects: the `k8s-openapi` types, behind one trait that decodes and encodes them.
+//! Typed access: the kinds that components work with, as Rust types.
 //!
-//! Only this crate calls serde on them, so that their trees are compiled once.
+//! The types are `k8s-openapi`'s; how they are decoded and encoded is ours, over the same table as everything else, so
+//! that a typed object and a tree of the same object never differ on the wire. The functions are no generics: they are
+//! compiled once, here, and not in each of the crates that use them.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::fmt::Debug;
 
-/// Bytes that are not the object they should be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DecodeError(pub String);
+use machinery::codec::{DecodeError, DecodeOptions, convert, json, proto};
+use machinery::{TypeId, Value, bridge};
 
-/// A typed kind.
-pub trait Object: Clone + std::fmt::Debug + Send + Sync + Sized + 'static {
+use crate::ObjectMeta;
+
+/// A kind with metadata that is compiled in.
+pub trait Object: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// API group; empty for core.
     const GROUP: &'static str;
-    /// API version.
+    /// API version, without the group.
     const VERSION: &'static str;
+    /// `apps/v1`: group and version as objects write them.
+    const API_VERSION: &'static str;
     /// Kind.
     const KIND: &'static str;
-    /// Plural, as in paths.
+    /// Plural name, as in paths.
     const PLURAL: &'static str;
     /// Whether objects live in namespaces.
     const NAMESPACED: bool;
 
-    /// Decodes JSON. `kind` and `apiVersion` may be missing (items of a list) but not wrong.
+    /// Decodes enveloped protobuf (`k8s\0`) or JSON, whichever it is.
     ///
     /// # Errors
-    /// If the bytes are no such object.
+    /// [`DecodeError`] if it is neither, or an object of another kind.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
-    /// Encodes as JSON with `kind` and `apiVersion`.
+    /// Takes a tree.
+    ///
+    /// # Errors
+    /// [`DecodeError::Type`] if it does not fit.
+    fn from_value(value: Value) -> Result<Self, DecodeError>;
+    /// The object as a canonical tree, with `apiVersion` and `kind`.
+    fn to_value(&self) -> Value;
+    /// The object as JSON.
     fn encode_json(&self) -> Vec<u8>;
-    /// The metadata.
+    /// The object as enveloped protobuf.
+    ///
+    /// # Errors
+    /// [`DecodeError::Type`] if a field holds what its type does not allow, such as a quantity that is none.
+    fn encode_proto(&self) -> Result<Vec<u8>, DecodeError>;
+    /// Its metadata.
     fn meta(&self) -> &ObjectMeta;
-    /// The metadata, to be changed.
+    /// Its metadata, to be changed.
     fn meta_mut(&mut self) -> &mut ObjectMeta;
-}
 
-fn decode<K: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<K, DecodeError> {
-    if bytes.starts_with(b"k8s\0") {
-        return Err(DecodeError("protobuf is not supported here yet".into()));
+    /// Its name; empty if it has none yet.
+    fn name(&self) -> &str {
+        self.meta().name.as_deref().unwrap_or("")
     }
-    serde_json::from_slice(bytes).map_err(|e| DecodeError(e.to_string()))
+    /// Its namespace; empty if it has none.
+    fn namespace(&self) -> &str {
+        self.meta().namespace.as_deref().unwrap_or("")
+    }
+    /// Its uid; empty if it has none yet.
+    fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or("")
+    }
 }
 
+/// Decodes JSON or protobuf into a tree of the newest catalog.
+pub(crate) fn tree(bytes: &[u8], api_version: &str, kind: &str) -> Result<Value, DecodeError> {
+    let catalog = crate::newest();
+    if bytes.starts_with(proto::MAGIC) {
+        return proto::decode(bytes, catalog).map(|(_, value)| value);
+    }
+    let ty = type_of(api_version, kind)?;
+    json::decode(bytes, catalog, ty, DecodeOptions::default()).map(|decoded| decoded.value)
+}
+
+fn type_of(api_version: &str, kind: &str) -> Result<TypeId, DecodeError> {
+    crate::newest()
+        .type_of(api_version, kind)
+        .ok_or_else(|| DecodeError::NoKind {
+            api_version: api_version.into(),
+            kind: kind.into(),
+        })
+}
+
+/// A Rust value as a canonical tree. What is no valid value of its field is left as it stands.
+pub(crate) fn canonical<T: serde::Serialize>(object: &T, api_version: &str, kind: &str) -> Value {
+    let plain = || bridge::to_value(object).unwrap_or_default();
+    checked(object, api_version, kind).unwrap_or_else(|_| plain())
+}
+
+fn checked<T: serde::Serialize>(object: &T, api_version: &str, kind: &str) -> Result<Value, DecodeError> {
+    let plain = bridge::to_value(object).map_err(|e| DecodeError::Type(e.0))?;
+    let ty = type_of(api_version, kind)?;
+    convert(plain, crate::newest(), ty, DecodeOptions::default()).map(|decoded| decoded.value)
+}
+
+pub(crate) fn encode_proto<T: serde::Serialize>(
+    object: &T,
+    api_version: &str,
+    kind: &str,
+) -> Result<Vec<u8>, DecodeError> {
+    let value = checked(object, api_version, kind)?;
+    proto::encode(
+        &value,
+        crate::newest(),
+        type_of(api_version, kind)?,
+        api_version,
+        kind,
+    )
+    .map_err(|e| DecodeError::Type(e.to_string()))
+}
+
+/// Implements [`Object`] for types of `k8s-openapi`.
 macro_rules! objects {
-    ($($kind:ty, $plural:literal, $namespaced:literal;)*) => { $(
-        impl Object for $kind {
-            const GROUP: &'static str = <$kind as k8s_openapi::Resource>::GROUP;
-            const VERSION: &'static str = <$kind as k8s_openapi::Resource>::VERSION;
-            const KIND: &'static str = <$kind as k8s_openapi::Resource>::KIND;
-            const PLURAL: &'static str = $plural;
-            const NAMESPACED: bool = $namespaced;
-            fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-                decode(bytes)
+    ($($path:path),* $(,)?) => {$(
+        impl $crate::Object for $path {
+            const GROUP: &'static str = <$path as k8s_openapi::Resource>::GROUP;
+            const VERSION: &'static str = <$path as k8s_openapi::Resource>::VERSION;
+            const API_VERSION: &'static str = <$path as k8s_openapi::Resource>::API_VERSION;
+            const KIND: &'static str = <$path as k8s_openapi::Resource>::KIND;
+            const PLURAL: &'static str = <$path as k8s_openapi::Resource>::URL_PATH_SEGMENT;
+            const NAMESPACED: bool = <<$path as k8s_openapi::Resource>::Scope as $crate::object::Scoped>::NAMESPACED;
+
+            fn decode(bytes: &[u8]) -> Result<Self, machinery::codec::DecodeError> {
+                Self::from_value($crate::object::tree(bytes, Self::API_VERSION, Self::KIND)?)
+            }
+            fn from_value(value: machinery::Value) -> Result<Self, machinery::codec::DecodeError> {
+                machinery::bridge::from_value(value).map_err(|e| machinery::codec::DecodeError::Type(e.0))
+            }
+            fn to_value(&self) -> machinery::Value {
+                $crate::object::canonical(self, Self::API_VERSION, Self::KIND)
             }
             fn encode_json(&self) -> Vec<u8> {
-                serde_json::to_vec(self).expect("typed objects are plain data with string keys")
+                machinery::codec::json::to_vec(&self.to_value())
             }
-            fn meta(&self) -> &ObjectMeta {
+            fn encode_proto(&self) -> Result<Vec<u8>, machinery::codec::DecodeError> {
+                $crate::object::encode_proto(self, Self::API_VERSION, Self::KIND)
+            }
+            fn meta(&self) -> &$crate::ObjectMeta {
                 &self.metadata
             }
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
+            fn meta_mut(&mut self) -> &mut $crate::ObjectMeta {
                 &mut self.metadata
             }
         }
-    )* };
+    )*};
 }
+pub(crate) use objects;
 
-objects! {
-    k8s_openapi::api::apps::v1::ControllerRevision, "controllerrevisions", true;
-    k8s_openapi::api::apps::v1::DaemonSet, "daemonsets", true;
-    k8s_openapi::api::apps::v1::Deployment, "deployments", true;
-    k8s_openapi::api::apps::v1::ReplicaSet, "replicasets", true;
-    k8s_openapi::api::apps::v1::StatefulSet, "statefulsets", true;
-    k8s_openapi::api::batch::v1::CronJob, "cronjobs", true;
-    k8s_openapi::api::batch::v1::Job, "jobs", true;
-    k8s_openapi::api::certificates::v1::CertificateSigningRequest, "certificatesigningrequests", false;
-    k8s_openapi::api::coordination::v1::Lease, "leases", true;
-    k8s_openapi::api::core::v1::ConfigMap, "configmaps", true;
-    k8s_openapi::api::core::v1::Endpoints, "endpoints", true;
-    k8s_openapi::api::core::v1::Event, "events", true;
-    k8s_openapi::api::core::v1::Namespace, "namespaces", false;
-    k8s_openapi::api::core::v1::Node, "nodes", false;
-    k8s_openapi::api::core::v1::PersistentVolume, "persistentvolumes", false;
-    k8s_openapi::api::core::v1::PersistentVolumeClaim, "persistentvolumeclaims", true;
-    k8s_openapi::api::core::v1::Pod, "pods", true;
-    k8s_openapi::api::core::v1::ReplicationController, "replicationcontrollers", true;
-    k8s_openapi::api::core::v1::Secret, "secrets", true;
-    k8s_openapi::api::core::v1::Service, "services", true;
-    k8s_openapi::api::core::v1::ServiceAccount, "serviceaccounts", true;
-    k8s_openapi::api::discovery::v1::EndpointSlice, "endpointslices", true;
-    k8s_openapi::api::policy::v1::PodDisruptionBudget, "poddisruptionbudgets", true;
-    k8s_openapi::api::storage::v1::CSINode, "csinodes", false;
-    k8s_openapi::api::storage::v1::StorageClass, "storageclasses", false;
+/// `k8s-openapi`'s marker of scope as a constant.
+pub(crate) trait Scoped {
+    const NAMESPACED: bool;
+}
+impl Scoped for k8s_openapi::NamespaceResourceScope {
+    const NAMESPACED: bool = true;
+}
+impl Scoped for k8s_openapi::ClusterResourceScope {
+    const NAMESPACED: bool = false;
+}
+impl Scoped for k8s_openapi::SubResourceScope {
+    const NAMESPACED: bool = true;
 }

@@ -192,3 +192,33 @@ fn broken_protobuf_is_an_error_and_never_a_panic() {
         Ok(())
     });
 }
+
+#[test]
+fn typed_objects_become_the_same_protobuf_as_upstreams() {
+    fn check<K: api::Object>(dir: &std::path::Path, name: &str) {
+        let read = |ext: &str| std::fs::read(dir.join(format!("{name}.{ext}"))).expect("golden file");
+        let object = K::decode(&read("json")).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let bytes = object.encode_proto().unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(
+            bytes == read("pb"),
+            "{name}: {}",
+            first_difference(&bytes, &read("pb"))
+        );
+        assert!(K::decode(&bytes).is_ok_and(|back| back == object), "{name}");
+    }
+    let Some(dir) = goldens() else { return };
+    check::<api::core::v1::Pod>(&dir, "core.v1.Pod");
+    check::<api::core::v1::Node>(&dir, "core.v1.Node");
+    check::<api::core::v1::Service>(&dir, "core.v1.Service");
+    check::<api::core::v1::Secret>(&dir, "core.v1.Secret");
+    check::<api::core::v1::Event>(&dir, "core.v1.Event");
+    check::<api::core::v1::PersistentVolume>(&dir, "core.v1.PersistentVolume");
+    check::<api::apps::v1::StatefulSet>(&dir, "apps.v1.StatefulSet");
+    check::<api::apps::v1::ControllerRevision>(&dir, "apps.v1.ControllerRevision");
+    check::<api::batch::v1::CronJob>(&dir, "batch.v1.CronJob");
+    check::<api::coordination::v1::Lease>(&dir, "coordination.k8s.io.v1.Lease");
+    check::<api::discovery::v1::EndpointSlice>(&dir, "discovery.k8s.io.v1.EndpointSlice");
+    check::<api::networking::v1::NetworkPolicy>(&dir, "networking.k8s.io.v1.NetworkPolicy");
+    check::<api::rbac::v1::ClusterRole>(&dir, "rbac.authorization.k8s.io.v1.ClusterRole");
+    check::<api::storage::v1::StorageClass>(&dir, "storage.k8s.io.v1.StorageClass");
+}

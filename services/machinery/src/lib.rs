@@ -4,6 +4,7 @@
 //! [`schema`] drives JSON, YAML and protobuf, strict decoding, patches, pruning and OpenAPI, so that a kind is
 //! described once. Nothing here knows a kind by name, reads a clock or does I/O.
 
+pub mod bridge;
 pub mod codec;
 pub mod name;
 pub mod patch;
