@@ -69,6 +69,14 @@ impl FieldErrors {
         let head = format!("Invalid value: {}", shown(&value.into()));
         self.push("FieldValueInvalid", path, with_detail(head, detail));
     }
+    /// [`Self::invalid`] without showing the value.
+    pub fn invalid_omitted(&mut self, path: &Path, detail: &str) {
+        self.push(
+            "FieldValueInvalid",
+            path,
+            with_detail("Invalid value".into(), detail),
+        );
+    }
     /// [`Self::invalid`] for each message.
     pub fn invalid_each(&mut self, path: &Path, value: &str, messages: Vec<String>) {
         for m in messages {

@@ -21,9 +21,10 @@ pub struct Cx<'a> {
 
 /// The rules of one kind. All methods have defaults that suit a kind without rules of its own.
 ///
-/// The API server calls, for a create: [`default`](Self::default), [`prepare_create`](Self::prepare_create) (after it set
-/// `metadata.uid`, `creationTimestamp` and the name), admission, then [`check_create`]. For an update:
-/// `default`, [`prepare_update`](Self::prepare_update), admission, then [`check_update`].
+/// The API server calls, as upstream does, for a create: [`default`](Self::default), mutating admission (and `default`
+/// again if a webhook changed something), [`prepare_create`](Self::prepare_create) (after it set `metadata.uid`,
+/// `creationTimestamp` and the name), [`check_create`], validating admission. For an update: `default`, mutating
+/// admission, [`prepare_update`](Self::prepare_update), [`check_update`], validating admission.
 pub trait Rules: Send + Sync {
     /// Fills in defaults, as upstream's `SetDefaults_*` and `SetObjectDefaults_*`. Runs on create, update and patch.
     fn default(&self, _object: &mut Value, _cx: &Cx<'_>) {}
@@ -47,7 +48,7 @@ pub trait Rules: Send + Sync {
     }
 
     /// What objects of the kind may be called.
-    fn names(&self) -> Names {
+    fn names(&self, _cx: &Cx<'_>) -> Names {
         Names::Subdomain
     }
 
@@ -72,6 +73,11 @@ pub trait Rules: Send + Sync {
         crate::table::name_and_age(object, cx)
     }
 
+    /// Whether the object has come to its end: reason and message of its row's condition `Completed`.
+    fn finished(&self, _object: &Value) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// Fields besides `metadata.name` and `metadata.namespace` that field selectors may name, with their values.
     fn selectable_fields(&self, _object: &Value) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -91,7 +97,7 @@ pub trait Rules: Send + Sync {
 /// Everything that is wrong with an object that is to be created: its metadata, then the kind's own rules.
 pub fn check_create(rules: &dyn Rules, object: &Value, cx: &Cx<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    metadata::validate(object, rules.names(), cx, &mut errors);
+    metadata::validate(object, rules.names(cx), cx, &mut errors);
     rules.validate(object, cx, &mut errors);
     errors
 }

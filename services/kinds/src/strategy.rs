@@ -12,12 +12,12 @@ pub(crate) fn has_status(cx: &Cx<'_>) -> bool {
     cx.resource.subresources.iter().any(|s| s.name == "status")
 }
 
-/// Drops `status` if it is a sub-resource and sets the first generation.
+/// Empties `status` if it is a sub-resource and sets the first generation.
 pub(crate) fn prepare_create(object: &mut Value, counts_generations: bool, cx: &Cx<'_>) {
     if has_status(cx)
         && let Value::Map(map) = object
     {
-        map.remove("status");
+        map.insert("status", Map::new());
     }
     if counts_generations {
         object.at_mut(&["metadata"]).insert("generation", 1);
@@ -34,11 +34,34 @@ pub(crate) fn prepare_update(new: &mut Value, old: &Value, counts_generations: b
         }
         _ => keep_all_but(new, old, &["metadata", "status"]),
     }
-    if counts_generations {
-        let before = old.int_at(&["metadata", "generation"]).unwrap_or(0);
-        let changed = cx.subresource.is_empty() && wishes_differ(new, old);
-        new.at_mut(&["metadata"])
-            .insert("generation", if changed { before + 1 } else { before });
+    if counts_generations && cx.subresource.is_empty() {
+        count_generation(new, old);
+    } else {
+        put(
+            new.at_mut(&["metadata"]),
+            "generation",
+            old.at(&["metadata", "generation"]).clone(),
+        );
+    }
+}
+
+/// Sets `metadata.generation` to one more than before if the wishes differ, else to what it was.
+pub(crate) fn count_generation(new: &mut Value, old: &Value) {
+    let before = old.int_at(&["metadata", "generation"]).unwrap_or(0);
+    let changed = wishes_differ(new, old);
+    put(
+        new.at_mut(&["metadata"]),
+        "generation",
+        Value::Int(before + i64::from(changed)),
+    );
+}
+
+/// Sets a member, or removes it if the value is null.
+pub(crate) fn put(map: &mut Map, key: &'static str, value: Value) {
+    if value.is_null() {
+        map.remove(key);
+    } else {
+        map.insert(key, value);
     }
 }
 
@@ -54,6 +77,15 @@ pub(crate) fn keep(new: &mut Value, old: &Value, member: &'static str) {
             }
         }
     }
+}
+
+/// Keeps the old metadata but for managed fields and the resource version: upstream's `ResetObjectMetaForStatus`.
+pub(crate) fn keep_metadata(new: &mut Value, old: &Value) {
+    let mut metadata = old["metadata"].clone();
+    for field in ["managedFields", "resourceVersion"] {
+        put(metadata.at_mut(&[]), field, new.at(&["metadata", field]).clone());
+    }
+    new.at_mut(&[]).insert("metadata", metadata);
 }
 
 /// Puts all members of the old object into the new one, except `own`, which stay the new one's.
@@ -83,6 +115,11 @@ pub(crate) fn wishes_differ(new: &Value, old: &Value) -> bool {
             .any(|(k, v)| !skip(k) && !crate::equal(v, b.get(k).unwrap_or(&Value::Null)))
     };
     side(new, old) || side(old, new)
+}
+
+/// The present moment as `metav1.Time` is written.
+pub(crate) fn now(cx: &Cx<'_>) -> Value {
+    cx.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()
 }
 
 /// Whether two values mean the same: null, absent and empty are equal, as upstream's semantic `DeepEqual` has it.

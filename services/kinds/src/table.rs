@@ -51,6 +51,17 @@ pub(crate) fn name_and_age(object: &Value, cx: &Cx<'_>) -> Vec<Value> {
     vec![name(object), age(object, cx)]
 }
 
+/// The columns of built-in kinds that upstream has no printer for.
+pub(crate) const NAME_AND_CREATED: &[Column] = &[NAME, column("Created At", "date")];
+
+/// The cells of [`NAME_AND_CREATED`].
+pub(crate) fn name_and_created(object: &Value) -> Vec<Value> {
+    vec![
+        name(object),
+        object.at(&["metadata", "creationTimestamp"]).clone(),
+    ]
+}
+
 /// `metadata.name`.
 pub(crate) fn name(object: &Value) -> Value {
     object

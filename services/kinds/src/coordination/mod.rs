@@ -1,0 +1,4 @@
+//! Kinds of the group `coordination.k8s.io`.
+
+pub(crate) mod lease;
+pub(crate) mod lease_candidate;

@@ -1,0 +1,143 @@
+//! LimitRange.
+
+use machinery::{Map, Value, name};
+
+use crate::edit::{each, fill_from, text, within};
+use crate::table::{NAME_AND_CREATED, name_and_created};
+use crate::types::resources::{amount, default_list};
+use crate::{Column, Cx, FieldErrors, Path, Rules};
+
+/// Rules of limit ranges.
+pub(crate) struct LimitRange;
+
+const LISTS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
+
+impl Rules for LimitRange {
+    fn default(&self, object: &mut Value, _cx: &Cx<'_>) {
+        each(object.at_mut(&["spec"]), "limits", |item| {
+            if text(item, "type") == "Container" {
+                let get = |item: &Map, key: &str| {
+                    item.get(key).and_then(Value::as_map).cloned().unwrap_or_default()
+                };
+                let (max, min) = (get(item, "max"), get(item, "min"));
+                fill_from(item.map_entry("default"), &max);
+                let default = get(item, "default");
+                let request = item.map_entry("defaultRequest");
+                fill_from(request, &default);
+                fill_from(request, &min);
+                for key in ["default", "defaultRequest"] {
+                    if get(item, key).is_empty() {
+                        item.remove(key);
+                    }
+                }
+            }
+            for key in LISTS {
+                within(item, key, default_list);
+            }
+        });
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
+        let mut seen = Vec::new();
+        for (i, item) in object.list_at(&["spec", "limits"]).iter().enumerate() {
+            let path = Path::new("spec.limits").index(i);
+            let kind = item["type"].as_str().unwrap_or_default();
+            let bad = name::qualified_name(kind);
+            errors.invalid_each(&path.child("type"), kind, bad);
+            if seen.contains(&kind) {
+                errors.duplicate(&path.child("type"), kind.to_owned());
+            }
+            seen.push(kind);
+            validate_item(item, kind, &path, errors);
+        }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        NAME_AND_CREATED
+    }
+
+    fn row(&self, object: &Value, _cx: &Cx<'_>) -> Vec<Value> {
+        name_and_created(object)
+    }
+}
+
+fn validate_item(item: &Value, kind: &str, path: &Path, errors: &mut FieldErrors) {
+    if kind == "Pod" {
+        for key in ["default", "defaultRequest"] {
+            if !item[key].is_zero() {
+                errors.forbidden(&path.child(key), "may not be specified when `type` is 'Pod'");
+            }
+        }
+    }
+    if kind == "PersistentVolumeClaim"
+        && ["min", "max"]
+            .iter()
+            .all(|k| amount(&item[*k], "storage").is_none())
+    {
+        errors.required(
+            &path.child("limits"),
+            "either minimum or maximum storage value is required, but neither was provided",
+        );
+    }
+    let mut keys: Vec<&str> = LISTS
+        .iter()
+        .flat_map(|l| item[*l].as_map().into_iter().flat_map(Map::keys))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    for key in keys {
+        let of = |list: &str| amount(&item[list], key);
+        let (min, max, default, request) = (of("min"), of("max"), of("default"), of("defaultRequest"));
+        let mut above = |a: Option<machinery::quantity::Quantity>, b: Option<_>, list: &str, what: &str| {
+            if let (Some(a), Some(b)) = (a, b)
+                && a > b
+            {
+                let text = item[list][key].as_str().unwrap_or_default();
+                let other = match what {
+                    "max" => "max",
+                    _ => "default",
+                };
+                let bound = item[other][key].as_str().unwrap_or_default();
+                let detail = if list == "min" {
+                    format!("min value {text} is greater than {other} value {bound}")
+                } else {
+                    let name = if list == "default" {
+                        "default"
+                    } else {
+                        "default request"
+                    };
+                    let limit = if other == "default" {
+                        "default limit"
+                    } else {
+                        "max"
+                    };
+                    format!("{name} value {text} is greater than {limit} value {bound}")
+                };
+                errors.invalid(&path.child(list).key(key), text.to_owned(), &detail);
+            }
+        };
+        above(min, max, "min", "max");
+        above(default, max, "default", "max");
+        above(request, max, "defaultRequest", "max");
+        above(request, default, "defaultRequest", "default");
+        let mut below = |value: Option<machinery::quantity::Quantity>, list: &str, name: &str| {
+            if let (Some(value), Some(min)) = (value, min)
+                && value < min
+            {
+                let text = item[list][key].as_str().unwrap_or_default();
+                let least = item["min"][key].as_str().unwrap_or_default();
+                errors.invalid(
+                    &path.child("min").key(key),
+                    least.to_owned(),
+                    &format!("min value {least} is greater than {name} value {text}"),
+                );
+            }
+        };
+        below(request, "defaultRequest", "default request");
+        below(default, "default", "default");
+    }
+}
