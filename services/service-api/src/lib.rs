@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod error;
 pub mod image;
 pub mod name;
+pub mod node_config;
 pub mod node_pool;
 pub mod operation;
 pub mod project;
@@ -20,6 +21,7 @@ pub use cluster::{
 pub use error::{ErrorBody, ErrorCode};
 pub use image::{Image, LoadedImages};
 pub use name::{InvalidName, check_name};
+pub use node_config::{NODE_CONFIG_VERSION, NodeConfig, NodeIdentity, NodeNetwork, ServerAddress};
 pub use node_pool::{
     CreateNodePool, NodePool, NodePoolSpec, NodePoolState, NodePoolStatus, PoolNode, UpdateNodePool,
 };
