@@ -51,7 +51,8 @@ pub struct BuildOptions {
     pub name: String,
     /// The `marina-node` program to put into it.
     pub node_binary: Option<PathBuf>,
-    /// Container images (archives as `docker save` or OCI layout makes them) that every machine has from its start.
+    /// Container images (archives as `docker save` or OCI layout makes them) that every machine has from its start,
+    /// besides pause.
     pub seeds: Vec<PathBuf>,
 }
 
@@ -82,6 +83,9 @@ pub async fn build_node_image(options: &BuildOptions) -> Result<()> {
         fs::write(&path, text).map_err(io_error("write the recipe"))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(io_error("write the recipe"))?;
     }
+    let pause = recipe.path().join("pause.tar");
+    write_pause(recipe.path(), &pause)
+        .map_err(|e| CloudError::Other(format!("make the pause image: {e}")))?;
     let mut command = tokio::process::Command::new(recipe.path().join("build"));
     command
         .arg("--dir")
@@ -94,7 +98,7 @@ pub async fn build_node_image(options: &BuildOptions) -> Result<()> {
     if let Some(binary) = &options.node_binary {
         command.arg("--node-binary").arg(binary);
     }
-    for seed in &options.seeds {
+    for seed in std::iter::once(&pause).chain(&options.seeds) {
         command.arg("--seed").arg(seed);
     }
     let status = command.status().await.map_err(io_error("run node-image/build"))?;
@@ -104,6 +108,22 @@ pub async fn build_node_image(options: &BuildOptions) -> Result<()> {
     Err(CloudError::Other(format!(
         "node-image/build failed ({status}); its output says why"
     )))
+}
+
+fn write_pause(dir: &Path, to: &Path) -> std::result::Result<(), oci::OciError> {
+    let store = oci::Store::open(&dir.join("store"))?;
+    oci::seeds::pause().store(&store)?;
+    oci::write_archive(&store, oci::seeds::PAUSE, fs::File::create(to)?)
+}
+
+/// The static busybox of the default node image, from which its container image is made; `None` before the image is built.
+pub fn node_image_busybox(image_dir: &Path) -> Option<PathBuf> {
+    let known: Manifest = load(&manifest_path(image_dir, DEFAULT).ok()?).ok()??;
+    known
+        .layers
+        .iter()
+        .map(|l| l.join("usr/bin/busybox"))
+        .find(|p| p.exists())
 }
 
 #[async_trait]

@@ -25,7 +25,7 @@ mod network;
 mod records;
 
 pub use balancers::BalancerService;
-pub use image::{BuildOptions, build_node_image};
+pub use image::{BuildOptions, build_node_image, node_image_busybox};
 pub use machine::entry as machine_entry;
 
 use cloud_api::{Cloud, CloudError, Identity, Images, InstanceType, Instances, LoadBalancers};
