@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use machinery::codec::{DecodeOptions, Strictness, json, proto};
+use machinery::codec::{DecodeOptions, Strictness, json, proto, yaml};
 use machinery::{Catalog, TypeId, Value};
 
 /// The golden objects, which are not in the repository; `None` with a word if they are missing.
@@ -156,6 +156,21 @@ fn decoding_what_is_canonical_changes_nothing() {
 }
 
 #[test]
+fn yaml_is_the_same_object_as_json() {
+    each(|catalog, golden| {
+        let options = DecodeOptions {
+            strictness: Strictness::Strict,
+        };
+        let decoded = yaml::decode(&golden.yaml, catalog, golden.ty, options).map_err(|e| e.to_string())?;
+        match decoded.strict_errors.first() {
+            Some(e) => Err(e.clone()),
+            None if decoded.value == decode(catalog, &golden)? => Ok(()),
+            None => Err("another value".into()),
+        }
+    });
+}
+
+#[test]
 fn metadata_is_read_and_the_revision_spliced_without_decoding() {
     each(|catalog, golden| {
         let (ty, mut value) = decode_protobuf(catalog, &golden)?;
@@ -188,7 +203,6 @@ fn broken_protobuf_is_an_error_and_never_a_panic() {
             let _ = proto::decode(&flipped, catalog);
             let _ = proto::peek_meta(&flipped);
         }
-        let _ = golden.yaml;
         Ok(())
     });
 }

@@ -13,6 +13,7 @@ pub mod json;
 pub mod proto;
 pub(crate) mod scalar;
 mod typed;
+pub mod yaml;
 
 use crate::{Catalog, TypeId, Value};
 
