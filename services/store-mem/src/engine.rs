@@ -129,18 +129,11 @@ impl Engine {
             .clone())
     }
 
-    /// Applies a command as number `index` of the group's log. Changes for the disk are appended to `changes`.
-    pub fn apply(&self, index: u64, command: Command, changes: Option<&mut Vec<Change>>) -> Outcome {
-        let order = &mut *self.order.lock();
-        order.applied = index;
-        self.step(order, command, changes)
-    }
-
-    /// Applies a command as the next one, for stores whose only order is this engine.
-    pub fn apply_next(&self, command: Command) -> Outcome {
+    /// Applies the next command. What changed is appended to `changes`, for the disk.
+    pub fn apply(&self, command: Command, changes: Option<&mut Vec<Change>>) -> Outcome {
         let order = &mut *self.order.lock();
         order.applied += 1;
-        self.step(order, command, None)
+        self.step(order, command, changes)
     }
 
     fn step(&self, order: &mut Order, command: Command, changes: Option<&mut Vec<Change>>) -> Outcome {
@@ -408,7 +401,7 @@ impl Engine {
             .any(|cell| cell.state.read().has_older_than(before_ms))
     }
 
-    /// The number of the newest command.
+    /// How many commands were applied. Every member of a group counts the same.
     pub fn applied(&self) -> u64 {
         self.order.lock().applied
     }

@@ -113,7 +113,10 @@ fn size(record: &Record) -> u64 {
     (record.key.path().len() + record.value.len()) as u64
 }
 
-fn bounds(span: &Span) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// `None` for a span that ends where it begins, or before.
+fn bounds(span: &Span) -> Option<Bounds<'_>> {
     let end = match &span.end {
         Some(end) if end <= &span.start => return None,
         Some(end) => Bound::Excluded(&end[..]),

@@ -71,10 +71,13 @@ impl Inner {
     }
 
     fn apply(&self, action: Action) -> Result<Reply, Error> {
-        self.engine.apply_next(Command {
-            at_ms: self.now_ms(),
-            action,
-        })
+        self.engine.apply(
+            Command {
+                at_ms: self.now_ms(),
+                action,
+            },
+            None,
+        )
     }
 
     fn revoke(&self, cluster: &ClusterId, id: LeaseId) -> Result<(), Error> {

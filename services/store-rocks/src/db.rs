@@ -14,7 +14,8 @@
 //! * After a failed sync nothing is acknowledged any more: RocksDB turns read-only, and the error is final.
 
 use crate::format::{
-    self, Applied, Corrupt, Kind, LogId, Vote, cluster_prefix, kind_prefix, lease_key, meta_key, removed_key, row_key,
+    self, Applied, Corrupt, Kind, LogId, Vote, cluster_prefix, kind_prefix, lease_key, meta_key, removed_key,
+    row_key,
 };
 use bytes::Bytes;
 use rocksdb::{
@@ -54,7 +55,11 @@ pub struct Options {
 impl Options {
     /// Small memory for this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), write_buffer: 16 << 20, block_cache: 4 << 20 }
+        Self {
+            dir: dir.into(),
+            write_buffer: 16 << 20,
+            block_cache: 4 << 20,
+        }
     }
 }
 
@@ -91,7 +96,9 @@ pub struct RocksDisk {
 
 impl std::fmt::Debug for RocksDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RocksDisk").field("path", &self.db.path()).finish()
+        f.debug_struct("RocksDisk")
+            .field("path", &self.db.path())
+            .finish()
     }
 }
 
@@ -139,8 +146,14 @@ impl RocksDisk {
         let db = Arc::new(DB::open_cf_descriptors(&db, &options.dir, families).map_err(other)?);
         let (work, queue) = mpsc::sync_channel(QUEUE);
         let writer = Arc::clone(&db);
-        let thread = std::thread::Builder::new().name("store-log".into()).spawn(move || write_log(&writer, &queue))?;
-        Ok(Self { db, work: Some(work), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("store-log".into())
+            .spawn(move || write_log(&writer, &queue))?;
+        Ok(Self {
+            db,
+            work: Some(work),
+            thread: Some(thread),
+        })
     }
 
     fn family(&self, name: &str) -> io::Result<ColumnFamilyRef<'_>> {
@@ -166,9 +179,21 @@ impl RocksDisk {
         let vote = get(VOTE)?.map(|v| Vote::decode(&v)).transpose()?;
         let committed = get(COMMITTED)?.map(|v| LogId::decode(&v)).transpose()?;
         let purged = get(PURGED)?.map(|v| LogId::decode(&v)).transpose()?;
-        let newest = self.db.iterator_cf(&self.family(LOG)?, IteratorMode::End).next().transpose().map_err(other)?;
-        let newest = newest.map(|(_, v)| format::Entry::decode(&v.into_vec().into())).transpose()?;
-        Ok(LogState { vote, committed, purged, last: newest.map(|e| e.id).max(purged) })
+        let newest = self
+            .db
+            .iterator_cf(&self.family(LOG)?, IteratorMode::End)
+            .next()
+            .transpose()
+            .map_err(other)?;
+        let newest = newest
+            .map(|(_, v)| format::Entry::decode(&v.into_vec().into()))
+            .transpose()?;
+        Ok(LogState {
+            vote,
+            committed,
+            purged,
+            last: newest.map(|e| e.id).max(purged),
+        })
     }
 
     /// Appends encoded entries. `done` is called when they are synced, after everything appended before.
@@ -201,7 +226,10 @@ impl RocksDisk {
         let log = self.family(LOG)?;
         let start = index_key(range.start);
         let mut entries = Vec::new();
-        for item in self.db.iterator_cf(&log, IteratorMode::From(&start, Direction::Forward)) {
+        for item in self
+            .db
+            .iterator_cf(&log, IteratorMode::From(&start, Direction::Forward))
+        {
             let (key, value) = item.map_err(other)?;
             let index = <[u8; 8]>::try_from(&key[..]).map_err(|_| Corrupt("a key of the log".into()))?;
             let index = u64::from_be_bytes(index);
@@ -231,7 +259,11 @@ impl RocksDisk {
                     let key = row_key(&record.key.cluster, record.mod_revision, record.key.path());
                     batch.put_cf(&state, key, format::encode_change(change)?);
                 }
-                Change::RowGone { cluster, revision, path } => {
+                Change::RowGone {
+                    cluster,
+                    revision,
+                    path,
+                } => {
                     batch.delete_cf(&state, row_key(cluster, *revision, path));
                 }
                 Change::Meta { cluster, .. } => {
@@ -276,16 +308,24 @@ impl RocksDisk {
     pub fn load_state(&self) -> io::Result<(Applied, Loader)> {
         let state = self.family(STATE)?;
         let applied = self.db.get_cf(&state, APPLIED).map_err(other)?;
-        let applied = applied.map(|v| Applied::decode(&v)).transpose()?.unwrap_or_default();
+        let applied = applied
+            .map(|v| Applied::decode(&v))
+            .transpose()?
+            .unwrap_or_default();
         let mut loader = Loader::default();
         for kind in [Kind::Removed, Kind::Meta, Kind::Lease, Kind::Row] {
             let prefix = kind_prefix(kind);
-            for item in self.db.iterator_cf(&state, IteratorMode::From(&prefix, Direction::Forward)) {
+            for item in self
+                .db
+                .iterator_cf(&state, IteratorMode::From(&prefix, Direction::Forward))
+            {
                 let (key, value) = item.map_err(other)?;
                 if !key.starts_with(&prefix) {
                     break;
                 }
-                loader.load(format::decode_change(&value)?).map_err(|e| Corrupt(e.to_string()))?;
+                loader
+                    .load(format::decode_change(&value)?)
+                    .map_err(|e| Corrupt(e.to_string()))?;
             }
         }
         Ok((applied, loader))
@@ -295,7 +335,10 @@ impl RocksDisk {
     pub fn disk_bytes(&self) -> u64 {
         let size = |name| {
             let family = self.family(name).ok()?;
-            self.db.property_int_value_cf(&family, "rocksdb.total-sst-files-size").ok().flatten()
+            self.db
+                .property_int_value_cf(&family, "rocksdb.total-sst-files-size")
+                .ok()
+                .flatten()
         };
         [LOG, META, STATE].into_iter().filter_map(size).sum()
     }
@@ -314,7 +357,8 @@ impl Drop for RocksDisk {
 }
 
 fn family<'a>(db: &'a DB, name: &str) -> io::Result<ColumnFamilyRef<'a>> {
-    db.cf_handle(name).ok_or_else(|| io::Error::other(format!("no column family {name}")))
+    db.cf_handle(name)
+        .ok_or_else(|| io::Error::other(format!("no column family {name}")))
 }
 
 /// The log's thread: drains the queue, writes one batch, syncs once, reports to all. The first error ends it.
@@ -329,7 +373,11 @@ fn write_log(db: &DB, queue: &mpsc::Receiver<Work>) {
                 result = Err(e);
                 break;
             }
-            next = if waiting.len() < BATCH { queue.try_recv().ok() } else { None };
+            next = if waiting.len() < BATCH {
+                queue.try_recv().ok()
+            } else {
+                None
+            };
         }
         if result.is_ok() {
             let mut options = WriteOptions::default();
@@ -392,7 +440,10 @@ mod tests {
     }
 
     fn entry(index: u64) -> (u64, Bytes) {
-        let entry = Entry { id: LogId { term: 1, index }, payload: Payload::Blank };
+        let entry = Entry {
+            id: LogId { term: 1, index },
+            payload: Payload::Blank,
+        };
         (index, entry.encode().into())
     }
 
@@ -400,7 +451,11 @@ mod tests {
     fn the_log_survives_a_restart_and_can_be_cut_at_both_ends() {
         let dir = tempfile::tempdir().unwrap();
         let options = Options::new(dir.path());
-        let vote = Vote { term: 3, node: 2, committed: true };
+        let vote = Vote {
+            term: 3,
+            node: 2,
+            committed: true,
+        };
         {
             let disk = RocksDisk::open(&options).unwrap();
             assert_eq!(disk.log_state().unwrap(), LogState::default());
@@ -412,9 +467,17 @@ mod tests {
         }
         let disk = RocksDisk::open(&options).unwrap();
         let at = |index| Some(LogId { term: 1, index });
-        let state = LogState { vote: Some(vote), committed: at(7), purged: at(3), last: at(8) };
+        let state = LogState {
+            vote: Some(vote),
+            committed: at(7),
+            purged: at(3),
+            last: at(8),
+        };
         assert_eq!(disk.log_state().unwrap(), state);
-        assert_eq!(disk.read_log(0..100).unwrap(), (4..=8).map(entry).collect::<Vec<_>>());
+        assert_eq!(
+            disk.read_log(0..100).unwrap(),
+            (4..=8).map(entry).collect::<Vec<_>>()
+        );
         assert_eq!(disk.read_log(5..7).unwrap(), [entry(5), entry(6)]);
         wait(|done| disk.purge(LogId { term: 1, index: 8 }, done)).unwrap();
         assert_eq!(disk.log_state().unwrap().last, at(8));
@@ -428,12 +491,27 @@ mod tests {
         let a: base::ClusterId = "a".parse().unwrap();
         let gone: base::ClusterId = "a-gone".parse().unwrap();
         let put = |c: &base::ClusterId, name: &str, value: &'static str| {
-            let op = Op::put(Key::object(c, "pods", Some("ns"), name).unwrap(), Bytes::from_static(value.as_bytes()));
-            Action::Txn { cluster: c.clone(), txn: Txn { then: vec![op], ..Txn::default() } }
+            let op = Op::put(
+                Key::object(c, "pods", Some("ns"), name).unwrap(),
+                Bytes::from_static(value.as_bytes()),
+            );
+            Action::Txn {
+                cluster: c.clone(),
+                txn: Txn {
+                    then: vec![op],
+                    ..Txn::default()
+                },
+            }
         };
         let delete = |name: &str| {
             let key = Key::object(&a, "pods", Some("ns"), name).unwrap();
-            Action::Txn { cluster: a.clone(), txn: Txn { then: vec![Op::delete(&key)], ..Txn::default() } }
+            Action::Txn {
+                cluster: a.clone(),
+                txn: Txn {
+                    then: vec![Op::delete(&key)],
+                    ..Txn::default()
+                },
+            }
         };
         {
             let disk = RocksDisk::open(&options).unwrap();
@@ -442,15 +520,25 @@ mod tests {
                 put(&gone, "x", "1"),
                 put(&a, "y", "1"),
                 put(&a, "x", "2"),
-                Action::Compact { cluster: a.clone(), at: 3 },
+                Action::Compact {
+                    cluster: a.clone(),
+                    at: 3,
+                },
                 delete("y"),
                 put(&a, "z", "1"),
-                Action::RemoveCluster { cluster: gone.clone() },
+                Action::RemoveCluster {
+                    cluster: gone.clone(),
+                },
             ];
             for (n, action) in actions.into_iter().enumerate() {
                 let mut changes = Vec::new();
-                engine.apply(n as u64 + 1, Command { at_ms: 5, action }, Some(&mut changes)).unwrap();
-                let applied = Applied { commands: n as u64 + 1, ..Applied::default() };
+                engine
+                    .apply(Command { at_ms: 5, action }, Some(&mut changes))
+                    .unwrap();
+                let applied = Applied {
+                    commands: n as u64 + 1,
+                    ..Applied::default()
+                };
                 disk.write_state(&changes, &applied).unwrap();
             }
             disk.flush_state().unwrap();
@@ -465,13 +553,26 @@ mod tests {
             format!("{applied} {changes:?} {:?}", engine.usage(&a))
         };
         assert_eq!(show(&back), show(&engine));
-        assert!(matches!(back.position(&gone), Err(store_api::Error::ClusterGone(_))));
+        assert!(matches!(
+            back.position(&gone),
+            Err(store_api::Error::ClusterGone(_))
+        ));
         let span = Span::collection(&a, "pods", None).unwrap();
-        let range = store_api::Range { span: span.clone(), at: Some(4), limit: 0, consistency: Consistency::Local };
+        let range = store_api::Range {
+            span: span.clone(),
+            at: Some(4),
+            limit: 0,
+            consistency: Consistency::Local,
+        };
         assert_eq!(back.range(&range).unwrap().count, 2);
         let mut watch = back.watch(&WatchRequest { span, from: Some(5) }).unwrap();
-        let Some(WatchMessage::Events { events, .. }) = watch.messages.recv().await else { panic!("events") };
+        let Some(WatchMessage::Events { events, .. }) = watch.messages.recv().await else {
+            panic!("events")
+        };
         let previous = events[0].previous.as_ref().unwrap();
-        assert_eq!((events[0].kind, &previous.value[..]), (EventKind::Delete, &b"1"[..]));
+        assert_eq!(
+            (events[0].kind, &previous.value[..]),
+            (EventKind::Delete, &b"1"[..])
+        );
     }
 }

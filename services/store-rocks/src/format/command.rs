@@ -36,7 +36,14 @@ pub fn decode_batch(value: &Bytes) -> Result<Vec<Submitted>, Corrupt> {
     let mut batch = Vec::new();
     for _ in 0..r.count()? {
         let (member, ticket, at_ms) = (r.number()?, r.number()?, r.number()?);
-        batch.push(Submitted { member, ticket, command: Command { at_ms, action: read_action(&mut r)? } });
+        batch.push(Submitted {
+            member,
+            ticket,
+            command: Command {
+                at_ms,
+                action: read_action(&mut r)?,
+            },
+        });
     }
     r.end().map(|()| batch)
 }
@@ -77,16 +84,36 @@ fn action(w: &mut Writer, action: &Action) {
 fn read_action(r: &mut Reader<'_>) -> Result<Action, Corrupt> {
     let tag = r.byte()?;
     if tag == 6 {
-        return Ok(Action::Sweep { before_ms: r.number()? });
+        return Ok(Action::Sweep {
+            before_ms: r.number()?,
+        });
     }
     let cluster = r.cluster()?;
     Ok(match tag {
-        0 => Action::Txn { txn: read_txn(r, &cluster)?, cluster },
-        1 => Action::Compact { cluster, at: r.signed()? },
-        2 => Action::LeaseGrant { cluster, id: r.signed()?, ttl: Duration::from_millis(r.number()?) },
-        3 => Action::LeaseRevoke { cluster, id: r.signed()? },
+        0 => Action::Txn {
+            txn: read_txn(r, &cluster)?,
+            cluster,
+        },
+        1 => Action::Compact {
+            cluster,
+            at: r.signed()?,
+        },
+        2 => Action::LeaseGrant {
+            cluster,
+            id: r.signed()?,
+            ttl: Duration::from_millis(r.number()?),
+        },
+        3 => Action::LeaseRevoke {
+            cluster,
+            id: r.signed()?,
+        },
         4 => {
-            let quota = r.option(|r| Ok(Quota { objects: r.number()?, bytes: r.number()? }))?;
+            let quota = r.option(|r| {
+                Ok(Quota {
+                    objects: r.number()?,
+                    bytes: r.number()?,
+                })
+            })?;
             Action::SetQuota { cluster, quota }
         }
         5 => Action::RemoveCluster { cluster },
@@ -116,7 +143,11 @@ fn read_txn(r: &mut Reader<'_>, cluster: &ClusterId) -> Result<Txn, Corrupt> {
     for _ in 0..r.count()? {
         let role = r.text()?.to_owned();
         let slot = u16::try_from(r.number()?).map_err(|_| Corrupt("a slot out of range".into()))?;
-        txn.guards.push(Guard::Slot { role, slot, epoch: r.number()? });
+        txn.guards.push(Guard::Slot {
+            role,
+            slot,
+            epoch: r.number()?,
+        });
     }
     for _ in 0..r.count()? {
         txn.compares.push(read_compare(r, cluster)?);
@@ -138,7 +169,9 @@ fn write_compare(w: &mut Writer, compare: &Compare) {
         Compare::Lease(_, want, _) => (4, *want),
         Compare::Value(_, want, _) => (5, *want),
     };
-    w.byte(tag).byte((want as i8 + 1) as u8).bytes(compare.key().path());
+    w.byte(tag)
+        .byte((want as i8 + 1) as u8)
+        .bytes(compare.key().path());
     match compare {
         Compare::ModRevision(_, _, n)
         | Compare::ModRevisionNot(_, n)
@@ -176,7 +209,11 @@ fn write_span(w: &mut Writer, span: &Span) {
 }
 
 fn read_span(r: &mut Reader<'_>, cluster: &ClusterId) -> Result<Span, Corrupt> {
-    Ok(Span { cluster: cluster.clone(), start: r.bytes()?, end: r.option(Reader::bytes)? })
+    Ok(Span {
+        cluster: cluster.clone(),
+        start: r.bytes()?,
+        end: r.option(Reader::bytes)?,
+    })
 }
 
 fn write_op(w: &mut Writer, op: &Op) {
@@ -194,12 +231,21 @@ fn write_op(w: &mut Writer, op: &Op) {
 
 fn read_op(r: &mut Reader<'_>, cluster: &ClusterId) -> Result<Op, Corrupt> {
     Ok(match r.byte()? {
-        0 => Op::Range { span: read_span(r, cluster)?, limit: r.number()? as usize },
+        0 => Op::Range {
+            span: read_span(r, cluster)?,
+            limit: r.number()? as usize,
+        },
         1 => {
             let (path, lease, value) = (r.bytes()?, r.signed()?, r.bytes()?);
-            Op::Put { key: Key::stored(cluster, path), value, lease }
+            Op::Put {
+                key: Key::stored(cluster, path),
+                value,
+                lease,
+            }
         }
-        2 => Op::Delete { span: read_span(r, cluster)? },
+        2 => Op::Delete {
+            span: read_span(r, cluster)?,
+        },
         other => return Err(unknown("operation", other)),
     })
 }
@@ -213,9 +259,16 @@ mod tests {
         let cluster: ClusterId = "a".parse().unwrap();
         let key = || Key::object(&cluster, "pods", Some("ns"), "x").unwrap();
         let span = Span::one(&key());
-        let open = Span { end: None, ..span.clone() };
+        let open = Span {
+            end: None,
+            ..span.clone()
+        };
         let txn = Txn {
-            guards: vec![Guard::Slot { role: "scheduler".into(), slot: 63, epoch: u64::MAX }],
+            guards: vec![Guard::Slot {
+                role: "scheduler".into(),
+                slot: 63,
+                epoch: u64::MAX,
+            }],
             compares: vec![
                 Compare::ModRevision(key(), Ordering::Less, i64::MAX),
                 Compare::ModRevisionNot(key(), 0),
@@ -225,24 +278,54 @@ mod tests {
                 Compare::Value(key(), Ordering::Less, Bytes::from_static(b"v")),
             ],
             then: vec![
-                Op::Range { span: span.clone(), limit: 3 },
-                Op::Put { key: key(), value: Bytes::new(), lease: 7 },
+                Op::Range {
+                    span: span.clone(),
+                    limit: 3,
+                },
+                Op::Put {
+                    key: key(),
+                    value: Bytes::new(),
+                    lease: 7,
+                },
             ],
             otherwise: vec![Op::Delete { span: open }],
         };
         let actions = [
-            Action::Txn { cluster: cluster.clone(), txn },
-            Action::Compact { cluster: cluster.clone(), at: 5 },
-            Action::LeaseGrant { cluster: cluster.clone(), id: -3, ttl: Duration::from_secs(9) },
-            Action::LeaseRevoke { cluster: cluster.clone(), id: 3 },
-            Action::SetQuota { cluster: cluster.clone(), quota: Some(Quota { objects: 1, bytes: 2 }) },
-            Action::SetQuota { cluster: cluster.clone(), quota: None },
+            Action::Txn {
+                cluster: cluster.clone(),
+                txn,
+            },
+            Action::Compact {
+                cluster: cluster.clone(),
+                at: 5,
+            },
+            Action::LeaseGrant {
+                cluster: cluster.clone(),
+                id: -3,
+                ttl: Duration::from_secs(9),
+            },
+            Action::LeaseRevoke {
+                cluster: cluster.clone(),
+                id: 3,
+            },
+            Action::SetQuota {
+                cluster: cluster.clone(),
+                quota: Some(Quota { objects: 1, bytes: 2 }),
+            },
+            Action::SetQuota {
+                cluster: cluster.clone(),
+                quota: None,
+            },
             Action::RemoveCluster { cluster },
             Action::Sweep { before_ms: 12 },
         ];
         let batch: Vec<_> = actions
             .into_iter()
-            .map(|action| Submitted { member: 1, ticket: u64::MAX, command: Command { at_ms: 8, action } })
+            .map(|action| Submitted {
+                member: 1,
+                ticket: u64::MAX,
+                command: Command { at_ms: 8, action },
+            })
             .collect();
         let bytes = Bytes::from(encode_batch(&batch));
         let back = decode_batch(&bytes).unwrap();

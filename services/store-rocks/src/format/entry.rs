@@ -74,7 +74,10 @@ impl LogId {
 
     /// Reads it back.
     pub fn read(r: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        Ok(Self { term: r.number()?, index: r.number()? })
+        Ok(Self {
+            term: r.number()?,
+            index: r.number()?,
+        })
     }
 
     /// As a value of its own.
@@ -95,12 +98,18 @@ impl LogId {
 impl Vote {
     /// Writes it into a larger value.
     pub fn write(self, w: &mut Writer) {
-        w.number(self.term).number(self.node).byte(u8::from(self.committed));
+        w.number(self.term)
+            .number(self.node)
+            .byte(u8::from(self.committed));
     }
 
     /// Reads it back.
     pub fn read(r: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        Ok(Self { term: r.number()?, node: r.number()?, committed: r.byte()? != 0 })
+        Ok(Self {
+            term: r.number()?,
+            node: r.number()?,
+            committed: r.byte()? != 0,
+        })
     }
 
     /// As a value of its own.
@@ -144,7 +153,13 @@ impl Members {
         for _ in 0..r.count()? {
             members.nodes.insert(r.number()?, r.text()?.to_owned());
         }
-        Ok(members)
+        let known =
+            |set: &BTreeSet<u64>| !set.is_empty() && set.iter().all(|id| members.nodes.contains_key(id));
+        if members.voters.iter().all(known) {
+            Ok(members)
+        } else {
+            Err(Corrupt("voters that are no members".into()))
+        }
     }
 }
 
@@ -200,7 +215,12 @@ impl Applied {
         let commands = r.number()?;
         let members_at = r.option(LogId::read)?;
         let members = Members::read(&mut r)?;
-        r.end().map(|()| Self { log, commands, members_at, members })
+        r.end().map(|()| Self {
+            log,
+            commands,
+            members_at,
+            members,
+        })
     }
 }
 
@@ -210,8 +230,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_and_every_flipped_bit_is_found() {
-        let members = Members { voters: vec![[1, 2, 3].into()], nodes: [(1, "a:1".to_owned())].into() };
-        let entry = Entry { id: LogId { term: 300, index: 7 }, payload: Payload::Members(members.clone()) };
+        let members = Members {
+            voters: vec![[1, 2, 3].into()],
+            nodes: [1, 2, 3].map(|id| (id, format!("a:{id}"))).into(),
+        };
+        let entry = Entry {
+            id: LogId { term: 300, index: 7 },
+            payload: Payload::Members(members.clone()),
+        };
         let bytes = Bytes::from(entry.encode());
         assert_eq!(Entry::decode(&bytes), Ok(entry));
         for at in 0..bytes.len() * 8 {
@@ -222,9 +248,18 @@ mod tests {
         for n in 0..bytes.len() {
             assert!(Entry::decode(&bytes.slice(..n)).is_err(), "cut at {n}");
         }
-        let applied = Applied { log: Some(LogId { term: 1, index: 2 }), commands: 9, members_at: None, members };
+        let applied = Applied {
+            log: Some(LogId { term: 1, index: 2 }),
+            commands: 9,
+            members_at: None,
+            members,
+        };
         assert_eq!(Applied::decode(&applied.encode()), Ok(applied));
-        let vote = Vote { term: 4, node: 2, committed: true };
+        let vote = Vote {
+            term: 4,
+            node: 2,
+            committed: true,
+        };
         assert_eq!(Vote::decode(&vote.encode()), Ok(vote));
     }
 }

@@ -9,8 +9,8 @@ mod state;
 
 pub use command::{Submitted, decode_batch, encode_batch};
 pub use entry::{Applied, Entry, LogId, Members, Payload, Vote};
-pub use state::{decode_change, encode_change};
 pub(crate) use state::{Kind, cluster_prefix, kind_prefix, lease_key, meta_key, removed_key, row_key};
+pub use state::{decode_change, encode_change};
 
 use base::ClusterId;
 use bytes::Bytes;
@@ -120,7 +120,10 @@ impl<'a> Reader<'a> {
 
     /// The same; byte strings share the buffer instead of being copied.
     pub fn sharing(value: &'a Bytes) -> Result<Self, Corrupt> {
-        Ok(Self { shared: Some(value), ..Self::new(value)? })
+        Ok(Self {
+            shared: Some(value),
+            ..Self::new(value)?
+        })
     }
 
     /// One byte.
@@ -151,7 +154,11 @@ impl<'a> Reader<'a> {
     /// How many of something follow; each takes at least one byte, so a lie is found before memory is taken.
     pub fn count(&mut self) -> Result<usize, Corrupt> {
         let n = self.number()?;
-        if n > self.rest.len() as u64 { Err(short()) } else { Ok(n as usize) }
+        if n > self.rest.len() as u64 {
+            Err(short())
+        } else {
+            Ok(n as usize)
+        }
     }
 
     /// Bytes, borrowed.
@@ -182,7 +189,10 @@ impl<'a> Reader<'a> {
     }
 
     /// What is there or not.
-    pub fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Corrupt>) -> Result<Option<T>, Corrupt> {
+    pub fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Corrupt>,
+    ) -> Result<Option<T>, Corrupt> {
         match self.byte()? {
             0 => Ok(None),
             1 => read(self).map(Some),
@@ -192,7 +202,11 @@ impl<'a> Reader<'a> {
 
     /// Nothing may be left.
     pub fn end(self) -> Result<(), Corrupt> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Corrupt(format!("{} bytes too many", self.rest.len()))) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Corrupt(format!("{} bytes too many", self.rest.len())))
+        }
     }
 }
 

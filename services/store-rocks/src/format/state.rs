@@ -56,13 +56,25 @@ pub(crate) fn row_key(cluster: &ClusterId, revision: Revision, path: &[u8]) -> V
 pub fn encode_change(change: &Change) -> Result<Vec<u8>, Corrupt> {
     let mut w = Writer::new();
     match change {
-        Change::Row(Row { record, deleted, at_ms }) => {
+        Change::Row(Row {
+            record,
+            deleted,
+            at_ms,
+        }) => {
             w.byte(0).cluster(&record.key.cluster).bytes(record.key.path());
-            w.signed(record.mod_revision).signed(record.create_revision).signed(record.version);
-            w.signed(record.lease).byte(u8::from(*deleted)).number(*at_ms).bytes(&record.value);
+            w.signed(record.mod_revision)
+                .signed(record.create_revision)
+                .signed(record.version);
+            w.signed(record.lease)
+                .byte(u8::from(*deleted))
+                .number(*at_ms)
+                .bytes(&record.value);
         }
         Change::Meta { cluster, meta } => {
-            w.byte(1).cluster(cluster).signed(meta.revision).signed(meta.compacted);
+            w.byte(1)
+                .cluster(cluster)
+                .signed(meta.revision)
+                .signed(meta.compacted);
             w.option(meta.quota, |w, q| {
                 w.number(q.objects).number(q.bytes);
             });
@@ -74,7 +86,9 @@ pub fn encode_change(change: &Change) -> Result<Vec<u8>, Corrupt> {
         Change::Removed { cluster } => {
             w.byte(3).cluster(cluster);
         }
-        Change::RowGone { .. } | Change::LeaseGone { .. } => return Err(Corrupt("a deletion has no value".into())),
+        Change::RowGone { .. } | Change::LeaseGone { .. } => {
+            return Err(Corrupt("a deletion has no value".into()));
+        }
     }
     Ok(w.finish())
 }
@@ -98,14 +112,34 @@ pub fn decode_change(value: &[u8]) -> Result<Change, Corrupt> {
                 value: Bytes::copy_from_slice(r.slice()?),
                 derived: Derived::default(),
             };
-            Change::Row(Row { record: Arc::new(record), deleted, at_ms })
+            Change::Row(Row {
+                record: Arc::new(record),
+                deleted,
+                at_ms,
+            })
         }
         1 => {
             let (revision, compacted) = (r.signed()?, r.signed()?);
-            let quota = r.option(|r| Ok(Quota { objects: r.number()?, bytes: r.number()? }))?;
-            Change::Meta { cluster, meta: Meta { revision, compacted, quota } }
+            let quota = r.option(|r| {
+                Ok(Quota {
+                    objects: r.number()?,
+                    bytes: r.number()?,
+                })
+            })?;
+            Change::Meta {
+                cluster,
+                meta: Meta {
+                    revision,
+                    compacted,
+                    quota,
+                },
+            }
         }
-        2 => Change::Lease { cluster, id: r.signed()?, ttl: Duration::from_millis(r.number()?) },
+        2 => Change::Lease {
+            cluster,
+            id: r.signed()?,
+            ttl: Duration::from_millis(r.number()?),
+        },
         3 => Change::Removed { cluster },
         other => return Err(unknown("change", other)),
     };
