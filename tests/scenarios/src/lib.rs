@@ -1,0 +1,1 @@
+//! Scenarios over the real API server in memory: one file for each story in `tests/`.
