@@ -9,7 +9,7 @@ use crate::registry::FieldValidation;
 use crate::status::{ApiError, Result};
 use bytes::Bytes;
 use kinds::Rules;
-use machinery::codec::{self, DecodeOptions, Strictness, json, proto};
+use machinery::codec::{self, DecodeOptions, Strictness, json, proto, yaml};
 use machinery::{Catalog, Resource, TypeId, Value};
 use store_api::Revision;
 
@@ -62,8 +62,8 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
     match media {
-        // Of YAML only the part that is JSON is read until the codec is there.
-        Media::Json | Media::Yaml => json::decode(body, catalog, ty, options(validation)).map(decoded),
+        Media::Json => json::decode(body, catalog, ty, options(validation)).map(decoded),
+        Media::Yaml => yaml::decode(body, catalog, ty, options(validation)).map(decoded),
         Media::Protobuf => {
             let envelope = proto::open(body)?;
             // An envelope may leave the type out; what it says is compared with what is expected by the caller.

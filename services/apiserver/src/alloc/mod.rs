@@ -14,12 +14,12 @@ use std::net::Ipv4Addr;
 use store_api::{Compare, Consistency, Key, Op as StoreOp, Range, Span};
 
 /// The ports that Services of type NodePort get.
-pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
+pub(crate) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 /// Random picks before the whole range is looked at.
 const PICKS: usize = 16;
 
 /// What a new object takes; fills in what was picked.
-pub async fn on_create(op: &Op<'_>, object: &mut Value, dry_run: bool) -> Result<Extra> {
+pub(crate) async fn on_create(op: &Op<'_>, object: &mut Value, dry_run: bool) -> Result<Extra> {
     if !op.kind.is("", "services") {
         return Ok(Extra::default());
     }
@@ -27,7 +27,7 @@ pub async fn on_create(op: &Op<'_>, object: &mut Value, dry_run: bool) -> Result
 }
 
 /// What a changed object takes and gives back.
-pub async fn on_update(op: &Op<'_>, new: &mut Value, old: &Value, dry_run: bool) -> Result<Extra> {
+pub(crate) async fn on_update(op: &Op<'_>, new: &mut Value, old: &Value, dry_run: bool) -> Result<Extra> {
     if !op.kind.is("", "services") {
         return Ok(Extra::default());
     }
@@ -35,7 +35,7 @@ pub async fn on_update(op: &Op<'_>, new: &mut Value, old: &Value, dry_run: bool)
 }
 
 /// What a deleted object gives back.
-pub fn on_delete(op: &Op<'_>, object: &Value) -> Result<Extra> {
+pub(crate) fn on_delete(op: &Op<'_>, object: &Value) -> Result<Extra> {
     if !op.kind.is("", "services") {
         return Ok(Extra::default());
     }
@@ -44,14 +44,14 @@ pub fn on_delete(op: &Op<'_>, object: &Value) -> Result<Extra> {
 
 /// A range of IPv4 addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
+pub(crate) struct Cidr {
     first: u32,
     bits: u32,
 }
 
 impl Cidr {
     /// Reads `10.96.0.0/16`.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text.split_once('/')?;
         let bits: u32 = bits.parse().ok().filter(|b| (8..=30).contains(b))?;
         let address: Ipv4Addr = address.parse().ok()?;
@@ -63,7 +63,7 @@ impl Cidr {
     }
 
     /// The `n`th address; the zeroth is the network's own.
-    pub fn nth(self, n: u32) -> Ipv4Addr {
+    pub(crate) fn nth(self, n: u32) -> Ipv4Addr {
         Ipv4Addr::from(self.first.saturating_add(n))
     }
 
@@ -89,7 +89,7 @@ impl std::fmt::Display for Cidr {
 }
 
 /// The cluster's range of service addresses.
-pub fn service_range(op: &Op<'_>) -> Result<Cidr> {
+pub(crate) fn service_range(op: &Op<'_>) -> Result<Cidr> {
     Cidr::parse(&op.cx.cluster.service_cidr)
         .ok_or_else(|| ApiError::internal(format!("bad service range {:?}", op.cx.cluster.service_cidr)))
 }
