@@ -48,10 +48,23 @@ pub(super) async fn dispatch(server: &ApiServer, cx: &Cx, request: Request<Body>
     {
         return Ok(encode::text(404, "404 page not found\n"));
     }
+    if let Some(handler) = handler(server, &kind, "") {
+        return handler.call(server, cx, &kind, request).await;
+    }
     if !kind.allows("", info.verb) || (request.method() == Method::POST && !info.name.is_empty()) {
         return Err(ApiError::method_unknown());
     }
     verb(server, cx, &kind, request).await
+}
+
+fn handler<'s>(server: &'s ApiServer, kind: &Kind, sub: &str) -> Option<&'s dyn subresources::Handler> {
+    let wanted = (kind.group(), kind.plural(), sub);
+    server
+        .0
+        .handlers
+        .iter()
+        .find(|h| h.paths().contains(&wanted))
+        .map(|h| &**h)
 }
 
 async fn verb(
@@ -156,12 +169,7 @@ async fn subresource(
 ) -> Result<Response<Body>> {
     let info = &cx.info;
     let sub = info.subresource.as_str();
-    if let Some(handler) = server
-        .0
-        .handlers
-        .iter()
-        .find(|h| h.paths().contains(&(kind.group(), kind.plural(), sub)))
-    {
+    if let Some(handler) = handler(server, kind, sub) {
         return handler.call(server, cx, kind, request).await;
     }
     if kind.subresource(sub).is_none() {

@@ -101,7 +101,7 @@ impl Mutation for Bind {
 #[async_trait]
 impl Handler for Binding {
     fn paths(&self) -> &'static [(&'static str, &'static str, &'static str)] {
-        &[("", "pods", "binding")]
+        &[("", "pods", "binding"), ("", "bindings", "")]
     }
 
     async fn call(
@@ -114,13 +114,23 @@ impl Handler for Binding {
         if cx.info.verb != "create" {
             return Err(ApiError::method_unknown());
         }
+        // The old form names the pod in the body: `POST …/bindings`.
+        let pods = server.reader(&cx.cluster).kind("", "pods")?;
+        let kind = if kind.plural() == "bindings" { &*pods } else { kind };
         let op = Op::new(server, cx, kind);
         let media = Media::of_body(request.headers())?;
         let body = read_body(request.into_body()).await?;
         let ty = codec::named_type(kind.catalog, "io.k8s.api.core.v1.Binding")?;
         let mut binding = op.decode_as(&body, media, ("", "v1", "Binding"), ty)?;
-        let name = cx.info.name.as_str();
-        let given = binding.str_at(&["metadata", "name"]).unwrap_or_default();
+        let given = binding
+            .str_at(&["metadata", "name"])
+            .unwrap_or_default()
+            .to_owned();
+        let name = if cx.info.name.is_empty() {
+            given.as_str()
+        } else {
+            cx.info.name.as_str()
+        };
         if !given.is_empty() && given != name {
             return Err(ApiError::bad_request(
                 "name in URL does not match name in Binding object",

@@ -4,6 +4,7 @@
 //! [`handlers`]: binding, eviction, scale, and what streams (log, exec, attach, portforward, proxy).
 
 mod binding;
+mod component_status;
 mod eviction;
 mod scale;
 
@@ -17,7 +18,8 @@ use http::Response;
 /// Answers the requests of one sub-resource. Authentication, authorization and fairness have passed.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// The parent's group and plural, and the sub-resource's name. A handler may answer several.
+    /// The parent's group and plural, and the sub-resource's name. A handler may answer several. An empty name means the
+    /// resource itself, for kinds that are not stored (access reviews, token reviews, component statuses).
     fn paths(&self) -> &'static [(&'static str, &'static str, &'static str)];
 
     /// Answers one request. `kind` is the parent's. The request's extensions carry hyper's `OnUpgrade` where the connection
