@@ -114,12 +114,17 @@ pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut FieldErrors) {
         }
     }
     if !spec["preemptionPolicy"].is_null() {
-        let known = ["Never", "PreemptLowerPriority"];
+        let known = ["PreemptLowerPriority", "Never"];
         errors.enumeration(&path.child("preemptionPolicy"), &spec["preemptionPolicy"], &known);
+    }
+    for (resource, amount) in spec["overhead"].as_map().into_iter().flat_map(Map::iter) {
+        let at = path.child("overhead.limits").key(resource);
+        resources::check_name(resource, &at, errors);
+        resources::check_amount(resource, amount, &at, errors);
     }
     if let Some(os) = spec["os"].as_map() {
         let name = os.get("name").cloned().unwrap_or_default();
-        errors.enumeration(&path.child("os.name"), &name, &["linux", "windows"]);
+        errors.enumeration(&path.child("os"), &name, &["linux", "windows"]);
     }
     if spec["hostNetwork"].as_bool() == Some(true) {
         host_network(spec, path, errors);

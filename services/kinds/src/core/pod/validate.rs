@@ -28,6 +28,30 @@ pub(super) fn pod(pod: &Value, errors: &mut FieldErrors) {
             }
         }
     }
+    if spec["serviceAccountName"].is_zero() {
+        for (i, volume) in spec.list_at(&["volumes"]).iter().enumerate() {
+            for (j, source) in volume.list_at(&["projected", "sources"]).iter().enumerate() {
+                if !source["serviceAccountToken"].is_null() {
+                    let at = path.child("volumes").index(i).child("projected.sources").index(j);
+                    let detail = "must not be specified when serviceAccountName is not set";
+                    errors.forbidden(&at.child("serviceAccountToken"), detail);
+                }
+            }
+        }
+    }
+    // A claim that a volume brings along is called after the pod and the volume.
+    let name = pod.str_at(&["metadata", "name"]).unwrap_or_default();
+    for (i, volume) in spec.list_at(&["volumes"]).iter().enumerate() {
+        if volume["ephemeral"].is_null() || name.is_empty() {
+            continue;
+        }
+        let own = volume["name"].as_str().unwrap_or_default();
+        let claim = format!("{name}-{own}");
+        for message in name::dns1123_subdomain(&claim) {
+            let at = path.child("volumes").index(i).child("name");
+            errors.invalid(&at, own.to_owned(), &format!("PVC name {claim:?}: {message}"));
+        }
+    }
     // A new pod has no resource version yet.
     if pod.at(&["metadata", "resourceVersion"]).is_zero() {
         if !spec.list_at(&["ephemeralContainers"]).is_empty() {
