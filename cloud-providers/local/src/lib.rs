@@ -145,6 +145,12 @@ impl LocalCloud {
         BalancerService::new(self.clone())
     }
 
+    /// Removes the network, whatever still has an address in it: load balancers are reachable again after
+    /// [`LocalCloud::ensure_network`].
+    pub async fn remove_network(&self) -> Result<(), CloudError> {
+        network::remove(&self.0.options).await
+    }
+
     /// Removes the network if nothing needs it any more.
     pub async fn remove_network_if_unused(&self) -> Result<(), CloudError> {
         if self.0.machines.is_empty() && self.0.balancers.is_empty() {

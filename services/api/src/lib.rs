@@ -5,7 +5,6 @@
 
 mod kinds;
 mod object;
-pub mod openapi;
 pub mod table;
 
 use std::sync::OnceLock;

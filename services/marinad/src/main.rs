@@ -1,1 +1,70 @@
-fn main() {}
+//! `marinad`: the service. One program whose roles are subcommands; `dev` is all of them in one process on one machine.
+
+mod access;
+mod clients;
+mod clouds;
+mod dev;
+mod down;
+mod images;
+mod rest;
+mod state_dir;
+mod user_data;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Marina, the service.
+#[derive(Parser)]
+#[command(name = "marinad", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything in this process, on this machine.
+    Dev(dev::Options),
+    /// Stop what `dev` started: the process, the machines and their network. Data stays.
+    Down(down::Options),
+    /// Build the node image.
+    NodeImage(clouds::ImageOptions),
+    /// Become a machine of the embedded cloud (used by `dev`).
+    #[command(hide = true)]
+    Machine {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    if let Command::Machine { arguments } = command {
+        // Before any thread is started: a machine's init enters namespaces.
+        return cloud_local::machine_entry(&arguments);
+    }
+    base::telemetry::init(base::telemetry::Format::Text, "info,openraft=warn");
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap_or_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Dev(options) => dev::run(options).await,
+            Command::Down(options) => down::run(options).await,
+            Command::NodeImage(options) => clouds::build_image(options).await,
+            Command::Machine { .. } => Ok(()),
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use auth::Cluster;
-use service_api::{Image, PoolNode};
+use service_api::Image;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,10 +22,23 @@ pub trait ClusterAccess: Send + Sync + 'static {
     async fn delete_node(&self, cluster: &Arc<Cluster>, name: &str) -> Result<(), AccessError>;
 }
 
+/// A node that is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewNode<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its pool.
+    pub pool: &'a str,
+    /// Its zone.
+    pub zone: &'a str,
+    /// Its shape.
+    pub instance_type: &'a str,
+}
+
 /// Makes what a machine is told at its first boot: identity, endpoint, keys.
 pub trait NodeUserData: Send + Sync + 'static {
     /// The user data of one node.
-    fn user_data(&self, cluster: &Cluster, pool: &str, node: &PoolNode) -> Result<Vec<u8>, AccessError>;
+    fn user_data(&self, cluster: &Cluster, node: &NewNode<'_>) -> Result<Vec<u8>, AccessError>;
 }
 
 /// Images that were loaded from files.

@@ -22,6 +22,6 @@ pub mod records;
 pub mod rest;
 mod service;
 
-pub use access::{AccessError, ClusterAccess, ImageStore, NodeUserData};
+pub use access::{AccessError, ClusterAccess, ImageStore, NewNode, NodeUserData};
 pub use directory::ClusterDirectory;
 pub use service::{BuildError, Clouds, Deps, Handle, Options, Service};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use service_api::{ApiKey, ClusterSpec, ClusterState, NodePoolSpec, NodePoolState, Operation, Project};
 use std::net::IpAddr;
 use std::sync::Arc;
-use store_api::{Compare, Consistency, Key, Op, Range, Revision, Span, Store, Txn};
+use store_api::{Compare, Consistency, Key, Op, Range, Revision, Span, Store, Txn, WatchRequest};
 
 /// Why an object could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +128,7 @@ macro_rules! stored {
     ($($ty:ty, $plural:literal, |$s:ident| $parent:expr, $name:expr;)*) => { $(
         impl Stored for $ty {
             const COLLECTION: &'static str = concat!("marina.dev/", $plural);
-            fn parent(&self) -> Option<&str> { let $s = self; let _unused = $s; $parent }
+            fn parent(&self) -> Option<&str> { let $s = self; let _ = $s; $parent }
             fn name(&self) -> &str { let $s = self; $name }
         }
     )* };
@@ -215,6 +215,15 @@ impl Records {
             span = span.after(self.key::<T>(parent, after)?.path());
         }
         self.range(span, limit).await
+    }
+
+    /// A future that completes at the next change of any object of a kind. The watch has begun when this returns.
+    pub async fn changed<T: Stored>(&self) -> Result<impl Future<Output = ()> + use<T>, RecordError> {
+        let span = Span::collection(&self.home, T::COLLECTION, None)?;
+        let mut watch = self.store.watch(WatchRequest { span, from: None }).await?;
+        Ok(async move {
+            let _message_or_end = watch.messages.recv().await;
+        })
     }
 
     async fn range<T: Stored>(&self, span: Span, limit: usize) -> Result<Vec<Versioned<T>>, RecordError> {

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,6 +34,7 @@ pub struct Listener {
     server: ApiServer,
     socket: TcpListener,
     configs: Arc<TlsConfigs>,
+    only_at: Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>,
 }
 
 impl Listener {
@@ -43,7 +44,15 @@ impl Listener {
             server,
             socket,
             configs: Arc::new(TlsConfigs::default()),
+            only_at: None,
         }
+    }
+
+    /// Turns away connections that came to an address for which `allowed` is false: for a socket that had to be bound
+    /// to all addresses, because a range of them cannot be bound.
+    pub fn only_at(mut self, allowed: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        self.only_at = Some(Arc::new(allowed));
+        self
     }
 
     /// Accepts connections until the stop; then waits for open requests, watches being ended at once.
@@ -72,6 +81,12 @@ impl Listener {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
             let local = stream.local_addr().ok();
+            if let (Some(allowed), Some(local)) = (&self.only_at, local)
+                && !allowed(local.ip())
+            {
+                tracing::debug!(%peer, %local, "a connection to an address that is not served");
+                continue;
+            }
             let (server, configs, graceful) = (self.server.clone(), self.configs.clone(), graceful.clone());
             tokio::spawn(async move {
                 let _place = place;

@@ -57,13 +57,17 @@ impl Rules for Namespace {
     }
 
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
-        for finalizer in object.list_at(&["spec", "finalizers"]) {
-            let path = Path::new("spec.finalizers");
+        for (i, finalizer) in object.list_at(&["spec", "finalizers"]).iter().enumerate() {
+            let path = Path::new("spec.finalizers").index(i);
             let text = finalizer.as_str().unwrap_or_default();
             let bad = name::qualified_name(text);
-
+            let good = bad.is_empty();
             errors.invalid_each(&path, text, bad);
-            if !text.contains('/') && text != FINALIZER && !matches!(text, "orphan" | "foregroundDeletion") {
+            if good
+                && !text.contains('/')
+                && text != FINALIZER
+                && !matches!(text, "orphan" | "foregroundDeletion")
+            {
                 errors.invalid(
                     &path,
                     text.to_owned(),

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Kubernetes clusters in under a second: create them, give them machines, get in.
 #[derive(Parser)]
-#[command(name = "marina", version, propagate_version = true)]
+#[command(name = "marina", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -88,4 +88,15 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
 fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str> {
     service_api::check_name(what, name)?;
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_arguments_have_one_name() {
+        Cli::command().debug_assert();
+    }
 }

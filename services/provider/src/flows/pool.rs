@@ -5,13 +5,14 @@
 //! the call and gets the same machine.
 
 use super::{FlowError, Next, operation};
+use crate::access::NewNode;
 use crate::records::{Batch, ClusterRecord, KeysRecord, Machine, PoolRecord, RecordError};
 use crate::service::Deps;
 use auth::Directory;
 use base::ClusterId;
 use cloud_api::{CloudError, InstanceSpec, InstanceState, TAG_CLUSTER, TAG_NODE_POOL, Tags};
 use futures::{StreamExt, stream};
-use service_api::{NodePoolState, PoolNode};
+use service_api::NodePoolState;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -189,12 +190,11 @@ async fn ensure_machine(
             Err(error) => Err(error.into()),
         };
     }
-    let node = PoolNode {
-        name: machine.node.clone(),
-        zone: machine.zone.clone(),
-        instance: String::new(),
-        address: None,
-        ready: false,
+    let node = NewNode {
+        name: &machine.node,
+        pool: &pool.name,
+        zone: &machine.zone,
+        instance_type: &pool.spec.instance_type,
     };
     let token = format!("{}-{}", cluster.id, machine.node);
     let instance = instances
@@ -203,7 +203,7 @@ async fn ensure_machine(
             zone: machine.zone.clone(),
             instance_type: pool.spec.instance_type.clone(),
             image: deps.node_image.clone(),
-            user_data: deps.user_data.user_data(cluster, &pool.name, &node)?,
+            user_data: deps.user_data.user_data(cluster, &node)?,
             tags: Tags::from([
                 (TAG_CLUSTER.to_owned(), cluster.id.to_string()),
                 (TAG_NODE_POOL.to_owned(), pool.name.clone()),

@@ -1,0 +1,73 @@
+//! `marinad dev`: every role in one process on one machine.
+//!
+//! ```text
+//!  127.0.0.1:7443       REST API v1                                   (marina CLI, scripts)
+//!  127.64.0.0/10:6443   API servers, one address for each cluster     (kubectl)
+//!  10.250.0.1:6443      tunnels of the machines; :5000 the embedded registry
+//! ```
+//! Parts are built in the order of what they need, and drained in the reverse order.
+
+mod cloud_of;
+mod controllers;
+mod management;
+mod parts;
+mod sim;
+
+use crate::state_dir::{StateDirOption, is_root};
+use anyhow::{Context, Result, bail};
+use base::Shutdown;
+use clap::Args;
+use std::path::PathBuf;
+
+/// `marinad dev`.
+#[derive(Args, Clone)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    state_dir: StateDirOption,
+    /// Port of the REST API, on 127.0.0.1.
+    #[arg(long, default_value_t = 7443)]
+    rest_port: u16,
+    /// Port of the API servers, on addresses in 127.64.0.0/10 and on the machines' network.
+    #[arg(long, default_value_t = 6443)]
+    api_port: u16,
+    /// Where to write the configuration of the `marina` command; ~/.config/marina/config.json if absent.
+    #[arg(long, env = "MARINA_CONFIG")]
+    config: Option<PathBuf>,
+    /// Keep nothing on disk (tests and benchmarks).
+    #[arg(long)]
+    memory: bool,
+    /// Offer simulated machines alone, even to root.
+    #[arg(long)]
+    no_local_cloud: bool,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(options: Options) -> Result<()> {
+    let state = options.state_dir.open()?;
+    let _lock = match state.lock()? {
+        Ok(lock) => lock,
+        Err(pid) => bail!("marinad runs already (process {pid}) with {}", state.path().display()),
+    };
+    if !is_root() {
+        eprintln!("not root: machines of the embedded cloud are not available, clusters get cloud sim");
+    }
+    let shutdown = Shutdown::new();
+    let parts = parts::start(&options, &state, &shutdown).await?;
+    println!("ready");
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    shutdown.trigger();
+    parts.drained().await;
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}

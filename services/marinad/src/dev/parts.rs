@@ -1,0 +1,242 @@
+//! Builds the parts in the order of what they need, and starts them.
+
+use super::{Options, controllers, management, sim};
+use crate::access::ThroughApiServer;
+use crate::clients::InProcessClients;
+use crate::images::Images;
+use crate::state_dir::StateDir;
+use crate::user_data::UserData;
+use crate::{clouds, rest};
+use anyhow::{Context, Result};
+use apiserver::{ApiServer, Listener};
+use auth::{Authenticator, Authorizer, Directory};
+use base::{Clock, Shutdown};
+use cloud_api::CloudError;
+use cloud_local::LocalCloud;
+use cloud_sim::SimCloud;
+use provider::records::Records;
+use provider::{ClusterDirectory, Clouds};
+use runtime::Clients;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use store_api::Store;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Server names end with this.
+const DOMAIN: &str = "marina.local";
+/// Where the `kubernetes` Service leads inside clusters: an address that each node binds to its tunnel.
+const ENDPOINT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 95, 0, 1)), 6443);
+/// Clusters get addresses from here on, a /10 of the loopback range.
+const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
+const ADDRESSES: u32 = 1 << 22;
+/// The project that exists from the beginning.
+const PROJECT: &str = "default";
+/// How long parts may take to end.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What runs.
+pub(super) struct Parts {
+    tasks: JoinSet<()>,
+    store_shutdown: Shutdown,
+    store: Option<JoinHandle<()>>,
+}
+
+impl Parts {
+    /// Waits until everything has ended after the stop, the store last.
+    pub(super) async fn drained(mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, all).await.is_err() {
+            tracing::warn!("some parts did not end in time");
+        }
+        self.tasks.shutdown().await;
+        self.store_shutdown.trigger();
+        if let Some(task) = self.store
+            && tokio::time::timeout(DRAIN, task).await.is_err()
+        {
+            tracing::warn!("the store did not end in time");
+        }
+    }
+}
+
+/// Starts everything; when it returns, every door is open.
+pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdown) -> Result<Parts> {
+    let clock = Clock::system();
+    let mut tasks = JoinSet::new();
+    let store_shutdown = Shutdown::new();
+    let (store, store_task) = open_store(options, state, &clock, &store_shutdown).await?;
+
+    let local = if options.no_local_cloud { None } else { open_local(state).await? };
+    let simulated = SimCloud::new(cloud_sim::Options::default());
+    let mut all: Clouds = Clouds::new();
+    all.insert(service_api::Cloud::Sim, Arc::new(simulated.clone()));
+    if let Some(local) = &local {
+        all.insert(service_api::Cloud::Local, Arc::new(local.clone()));
+    }
+
+    let directory = Arc::new(ClusterDirectory::new(DOMAIN));
+    let server = api_server(&store, directory.clone(), &clock, shutdown);
+    let clients: Arc<dyn Clients> = Arc::new(InProcessClients(server.clone()));
+    let management = management::keys(state, &clock)?;
+    let records = Records::new(store.clone());
+    let images = oci::Store::open(&state.join("registry")).context("cannot open the registry")?;
+    if let Some(local) = &local {
+        start_registry(&images, local, &mut tasks, shutdown).await?;
+    }
+    let (waker, wakes) = provider::flows::Waker::new();
+    let (service, handle) = provider::Service::build(
+        provider::Deps {
+            options: provider::Options {
+                first_address: FIRST_ADDRESS,
+                addresses: ADDRESSES,
+                api_port: options.api_port,
+                default_cloud: all.keys().next().copied().unwrap_or(service_api::Cloud::Sim),
+                default_project: PROJECT.into(),
+            },
+            store: store.clone(),
+            records: records.clone(),
+            directory: directory.clone(),
+            access: Arc::new(ThroughApiServer { server: server.clone(), endpoint: ENDPOINT }),
+            user_data: Arc::new(UserData {
+                clock: clock.clone(),
+                server: SocketAddr::new(clouds::local_options(state).gateway().into(), options.api_port),
+                domain: DOMAIN.into(),
+                endpoint: ENDPOINT,
+                region: "local".into(),
+                types: all.values().filter_map(|c| c.instances()).flat_map(|i| i.types()).collect(),
+            }),
+            images: Some(Arc::new(Images(images))),
+            clouds: all.clone(),
+            node_image: String::new(),
+            clock: clock.clone(),
+            waker,
+        },
+        wakes,
+    )
+    .await?;
+    tasks.spawn(service.run(shutdown.clone()));
+
+    open_doors(options, &server, &handle, &management, local.as_ref(), &mut tasks, shutdown).await?;
+    let deps = controllers::Deps {
+        store: &store,
+        clients: &clients,
+        clock: &clock,
+        records: &records,
+        clouds: &all,
+        directory,
+    };
+    let informers = controllers::start(&deps, &mut tasks, shutdown);
+    let fleet = fake_node::Fleet::spawn(
+        fake_node::Options::default(),
+        fake_node::Deps { informers, clients, clock: clock.clone() },
+        shutdown.clone(),
+    );
+    tasks.spawn(sim::follow(simulated, fleet, shutdown.clone()));
+    if let Some(local) = &local {
+        tasks.spawn(local.balancer_service().run(shutdown.clone()));
+    }
+    let endpoint = format!("https://127.0.0.1:{}", options.rest_port);
+    let config = options.config.as_deref();
+    let config = management::write_config(config, &endpoint, &management, &handle, PROJECT).await?;
+    tracing::info!(config = %config.display(), %endpoint, "the service is up");
+    Ok(Parts { tasks, store_shutdown, store: store_task })
+}
+
+/// The embedded cloud with its image and its network; `None` without the rights it needs.
+async fn open_local(state: &StateDir) -> Result<Option<LocalCloud>> {
+    match clouds::open_local(state) {
+        Ok(local) => {
+            clouds::build(state, None).await?;
+            local.ensure_network().await.context("cannot make the machines' network")?;
+            Ok(Some(local))
+        }
+        Err(CloudError::Denied(_)) => Ok(None),
+        Err(error) => Err(error).context("cannot open the embedded cloud"),
+    }
+}
+
+async fn open_store(
+    options: &Options,
+    state: &StateDir,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> Result<(Arc<dyn Store>, Option<JoinHandle<()>>)> {
+    if options.memory {
+        let store = store_mem::MemStore::new(store_mem::EngineOptions::default(), clock.clone());
+        return Ok((Arc::new(store), None));
+    }
+    let settings = store_raft::Options::single(state.join("store"));
+    let opened = store_raft::open(settings, clock.clone(), Arc::new(store_raft::Alone)).await;
+    let (store, service) = opened.context("cannot open the store")?;
+    let shutdown = shutdown.clone();
+    let task = tokio::spawn(async move {
+        if let Err(error) = service.run(shutdown).await {
+            tracing::error!(%error, "the store stopped");
+        }
+    });
+    Ok((Arc::new(store), Some(task)))
+}
+
+fn api_server(
+    store: &Arc<dyn Store>,
+    directory: Arc<dyn Directory>,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> ApiServer {
+    let decoder = apiserver::StoreDecoder::new(directory.clone());
+    let objects = auth::Objects::new(store.clone(), decoder);
+    let anonymous = auth::AnonymousPolicy::HealthPaths;
+    ApiServer::builder(apiserver::Deps {
+        store: store.clone(),
+        directory,
+        authenticator: Arc::new(Authenticator::new(objects.clone(), clock.clone(), anonymous)),
+        authorizer: Arc::new(Authorizer::new(objects)),
+        clock: clock.clone(),
+        shutdown: shutdown.clone(),
+    })
+    .build()
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+async fn start_registry(
+    images: &oci::Store,
+    local: &LocalCloud,
+    tasks: &mut JoinSet<()>,
+    shutdown: &Shutdown,
+) -> Result<()> {
+    let busybox = cloud_local::node_image_busybox(&local.options().image_dir);
+    oci::seeds::install(images, busybox.as_deref()).context("cannot make the images that Marina brings")?;
+    let socket = listen(SocketAddr::new(local.options().gateway().into(), clouds::REGISTRY_PORT)).await?;
+    let (registry, shutdown) = (oci::Registry::new(images.clone()), shutdown.clone());
+    tasks.spawn(async move {
+        if let Err(error) = registry.run(socket, shutdown).await {
+            tracing::error!(%error, "the registry stopped");
+        }
+    });
+    Ok(())
+}
+
+async fn open_doors(
+    options: &Options,
+    server: &ApiServer,
+    handle: &provider::Handle,
+    management: &pki::ClusterKeys,
+    local: Option<&LocalCloud>,
+    tasks: &mut JoinSet<()>,
+    shutdown: &Shutdown,
+) -> Result<()> {
+    let rest_socket = listen((Ipv4Addr::LOCALHOST, options.rest_port).into()).await?;
+    tasks.spawn(rest::serve(rest_socket, rest::tls(management)?, handle.router(), shutdown.clone()));
+    // One socket for all clusters' addresses. It is bound to every address of the machine, because a range cannot be
+    // bound; the listener turns away what did not come to a loopback address or to the machines' gateway.
+    let api_socket = listen((Ipv4Addr::UNSPECIFIED, options.api_port).into()).await?;
+    let gateway = local.map(|l| IpAddr::from(l.options().gateway()));
+    let listener = Listener::new(server.clone(), api_socket)
+        .only_at(move |address| address.is_loopback() || Some(address) == gateway);
+    tasks.spawn(listener.run(shutdown.clone()));
+    Ok(())
+}
