@@ -5,6 +5,7 @@
 
 mod kinds;
 mod object;
+pub mod openapi;
 pub mod table;
 
 use std::sync::OnceLock;

@@ -14,7 +14,7 @@
 //! A field's type is a scalar's name, `[T` for a list, `{T` for a map, `@[T` for a list that protobuf wraps, or a type's
 //! name: bare within its package, else `core/v1.Pod`. Its numbers are protobuf's, from the outermost embedded message
 //! in, `-` for none. Words of a field: `ptr`, `keep` (Go writes it even when empty), `req`, `list=set`,
-//! `list=map:KEY:KEY`, `atomic`, `merge`, `retainKeys`, `mergeKey=`, `since=`, and last `default=` with JSON.
+//! `list=map:KEY:KEY`, `atomic`, `granular`, `replace`, `merge`, `retainKeys`, `mergeKey=`, `since=`, and last `default=` with JSON.
 
 use std::collections::HashMap;
 
@@ -211,6 +211,8 @@ impl Reader<'_> {
                 None if word == "keep" => field.omit_empty = false,
                 None if word == "req" => field.required = true,
                 None if word == "atomic" => field.atomic = true,
+                None if word == "granular" => field.granular = true,
+                None if word == "replace" => field.patch_replace = true,
                 None if word == "merge" => field.patch_merge = true,
                 None if word == "retainKeys" => field.patch_retain_keys = true,
                 Some(("mergeKey", key)) => field.patch_merge_key = Some(key),

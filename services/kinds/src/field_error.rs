@@ -119,6 +119,11 @@ impl FieldErrors {
             format!("Duplicate value: {}", shown(&value.into())),
         );
     }
+    /// [`Self::duplicate`] with a reason.
+    pub fn duplicate_because(&mut self, path: &Path, value: impl Into<Value>, detail: &str) {
+        let head = format!("Duplicate value: {}", shown(&value.into()));
+        self.push("FieldValueDuplicate", path, with_detail(head, detail));
+    }
     /// A value that names something that is not there.
     pub fn not_found(&mut self, path: &Path, value: impl Into<Value>) {
         self.push(

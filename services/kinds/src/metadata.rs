@@ -60,22 +60,25 @@ pub(crate) fn validate(object: &Value, names: Names, cx: &Cx<'_>, errors: &mut F
         (false, _) => errors.forbidden(&path.child("namespace"), "not allowed on this type"),
     }
     errors.nonnegative(&path.child("generation"), &meta["generation"]);
-    validate_shared(meta, &path, errors);
+    validate_shared(meta, &path, cx, errors);
 }
 
 /// The rules that hold for new and updated objects.
-fn validate_shared(meta: &Value, path: &Path, errors: &mut FieldErrors) {
+fn validate_shared(meta: &Value, path: &Path, cx: &Cx<'_>, errors: &mut FieldErrors) {
+    // Kinds of others may call their finalizers as they like.
+    let group = cx.resource.group;
+    let built_in = !group.contains('.') || group.ends_with(".k8s.io");
     validate_labels(&meta["labels"], &path.child("labels"), errors);
     validate_annotations(&meta["annotations"], &path.child("annotations"), errors);
     validate_owners(&meta["ownerReferences"], &path.child("ownerReferences"), errors);
-    validate_finalizers(&meta["finalizers"], &path.child("finalizers"), errors);
+    validate_finalizers(&meta["finalizers"], &path.child("finalizers"), built_in, errors);
     for (i, entry) in meta.list_at(&["managedFields"]).iter().enumerate() {
         validate_managed(entry, &path.child("managedFields").index(i), errors);
     }
 }
 
 /// What is wrong with the metadata of an update.
-pub(crate) fn validate_update(new: &Value, old: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
+pub(crate) fn validate_update(new: &Value, old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
     let path = Path::new("metadata");
     let (new, old) = (&new["metadata"], &old["metadata"]);
     if !old["deletionTimestamp"].is_null() {
@@ -122,7 +125,7 @@ pub(crate) fn validate_update(new: &Value, old: &Value, _cx: &Cx<'_>, errors: &m
             errors.invalid(&path.child(field), new.clone(), "field is immutable");
         }
     }
-    validate_shared(new, &path, errors);
+    validate_shared(new, &path, cx, errors);
 }
 
 /// A map of labels.
@@ -191,10 +194,15 @@ fn validate_owners(owners: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-fn validate_finalizers(finalizers: &Value, path: &Path, errors: &mut FieldErrors) {
+fn validate_finalizers(finalizers: &Value, path: &Path, built_in: bool, errors: &mut FieldErrors) {
     let list = finalizers.as_list().unwrap_or_default();
-    for text in list.iter().filter_map(Value::as_str) {
+    for (i, text) in list.iter().filter_map(Value::as_str).enumerate() {
         errors.invalid_each(path, text, name::qualified_name(text));
+        if built_in && !text.contains('/') && !matches!(text, "kubernetes" | "orphan" | "foregroundDeletion")
+        {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(&path.index(i), text.to_owned(), detail);
+        }
     }
     let has = |name: &str| list.iter().any(|f| f.as_str() == Some(name));
     if has("orphan") && has("foregroundDeletion") {

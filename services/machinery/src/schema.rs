@@ -91,6 +91,11 @@ pub struct Field {
     pub map_keys: Vec<&'static str>,
     /// `x-kubernetes-map-type: atomic` on the field.
     pub atomic: bool,
+    /// `x-kubernetes-map-type: granular` on the field: its members merge although its type is atomic.
+    pub granular: bool,
+    /// Strategic merge patch: `replace`; an object that is replaced as a whole (the selector of a
+    /// PodDisruptionBudget).
+    pub patch_replace: bool,
     /// Strategic merge patch: `merge`.
     pub patch_merge: bool,
     /// Strategic merge patch: `retainKeys`.
@@ -258,6 +263,8 @@ impl Field {
             list: ListType::Atomic,
             map_keys: Vec::new(),
             atomic: false,
+            granular: false,
+            patch_replace: false,
             patch_merge: false,
             patch_retain_keys: false,
             patch_merge_key: None,

@@ -200,6 +200,7 @@ class Source:
                 and "required" not in m,
                 "list": (m.get("listType") or [None])[0], "keys": m.get("listMapKey", []),
                 "atomic": (m.get("mapType") or m.get("structType") or [None])[0] == "atomic",
+                "granular": (m.get("mapType") or m.get("structType") or [None])[0] == "granular",
                 "strategy": f["tags"].get("patchStrategy", "").split(",") if f["tags"].get("patchStrategy") else [],
                 "merge_key": f["tags"].get("patchMergeKey"), "default": default,
             })
@@ -208,5 +209,5 @@ class Source:
 
 def plain(name):
     return {"json": name, "type": "string", "pointer": False, "number": None, "outer": [], "omitempty": True,
-            "omitzero": False, "optional": True, "list": None, "keys": [], "atomic": False, "strategy": [],
+            "omitzero": False, "optional": True, "list": None, "keys": [], "atomic": False, "granular": False, "strategy": [],
             "merge_key": None, "default": None}

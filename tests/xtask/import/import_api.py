@@ -128,6 +128,8 @@ def field_line(source, package, f, required, first):
     if f["list"] in ("set", "map"):
         words.append("list=" + ":".join([f["list"]] + f["keys"]))
     words += ["atomic"] if f["atomic"] and f["type"][0] != "[" else []
+    words += ["granular"] if f["granular"] else []
+    words += ["replace"] if "replace" in f["strategy"] else []
     words += ["merge"] if "merge" in f["strategy"] else []
     words += ["retainKeys"] if "retainKeys" in f["strategy"] else []
     words += ["mergeKey=" + f["merge_key"]] if f["merge_key"] else []

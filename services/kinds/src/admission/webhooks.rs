@@ -119,7 +119,7 @@ fn validate_client(client: &Value, path: &Path, errors: &mut FieldErrors) {
     let (url, service) = (&client["url"], &client["service"]);
     match (url.as_str(), service.is_null()) {
         (None, true) | (Some(_), false) => {
-            errors.required(&path.child("url"), "exactly one of url or service is required");
+            errors.required(path, "exactly one of url or service is required");
         }
         (Some(text), true) => {
             if !text.starts_with("https://") {
@@ -147,6 +147,13 @@ fn validate_client(client: &Value, path: &Path, errors: &mut FieldErrors) {
                 && !text.starts_with('/')
             {
                 errors.invalid(&path.child("path"), text.to_owned(), "must start with a '/'");
+                if !text.contains('/') {
+                    errors.invalid(
+                        &path.child("path"),
+                        text.to_owned(),
+                        "segment[0] may not be empty",
+                    );
+                }
             }
         }
     }

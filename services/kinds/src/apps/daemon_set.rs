@@ -66,7 +66,7 @@ impl Rules for DaemonSet {
 
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
         let (spec, path) = (&object["spec"], Path::new("spec"));
-        validate_selector_and_template(spec, errors);
+        validate_selector_and_template(spec, &spec["template"], "DaemonSet", errors);
         errors.nonnegative(&path.child("minReadySeconds"), &spec["minReadySeconds"]);
         errors.nonnegative(&path.child("revisionHistoryLimit"), &spec["revisionHistoryLimit"]);
         let (strategy, at) = (&spec["updateStrategy"], path.child("updateStrategy"));
@@ -86,11 +86,7 @@ impl Rules for DaemonSet {
                     errors.invalid(&at.child("maxSurge"), surge.clone(), detail);
                 }
             }
-            _ => errors.enumeration(
-                &at.child("type"),
-                &strategy["type"],
-                &["OnDelete", "RollingUpdate"],
-            ),
+            _ => errors.not_supported(&at, strategy.clone(), &["RollingUpdate", "OnDelete"]),
         }
     }
 

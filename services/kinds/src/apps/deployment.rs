@@ -51,7 +51,7 @@ impl Rules for Deployment {
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
         let (spec, path) = (&object["spec"], Path::new("spec"));
         errors.nonnegative(&path.child("replicas"), &spec["replicas"]);
-        validate_selector_and_template(spec, errors);
+        validate_selector_and_template(spec, &spec["template"], "Deployment", errors);
         validate_strategy(&spec["strategy"], &path.child("strategy"), errors);
         errors.nonnegative(&path.child("minReadySeconds"), &spec["minReadySeconds"]);
         errors.nonnegative(&path.child("revisionHistoryLimit"), &spec["revisionHistoryLimit"]);
@@ -180,10 +180,6 @@ fn validate_strategy(strategy: &Value, path: &Path, errors: &mut FieldErrors) {
                 errors.invalid(&path.child("maxUnavailable"), unavailable.clone(), detail);
             }
         }
-        _ => errors.enumeration(
-            &path.child("type"),
-            &strategy["type"],
-            &["Recreate", "RollingUpdate"],
-        ),
+        _ => errors.not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"]),
     }
 }

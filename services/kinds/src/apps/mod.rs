@@ -11,30 +11,50 @@ use machinery::{Value, selector::Selector};
 use crate::types::{label_selector, pod_template};
 use crate::{FieldErrors, Path};
 
-/// Selector and template of a workload: the selector is needed, not empty, and matches the template's labels.
-pub(crate) fn validate_selector_and_template(spec: &Value, errors: &mut FieldErrors) {
+/// Selector and template of a workload: the selector is needed, not empty, and matches the template's labels. `kind` is
+/// how messages call the workload.
+pub(crate) fn validate_selector_and_template(
+    spec: &Value,
+    template: &Value,
+    kind: &str,
+    errors: &mut FieldErrors,
+) {
     let path = Path::new("spec");
     let (selector, at) = (&spec["selector"], path.child("selector"));
+    let empty = selector["matchLabels"].is_zero() && selector["matchExpressions"].is_zero();
     if selector.is_null() {
-        errors.required(&at, "");
+        // Upstream forgot DaemonSets here; those fail below, since nothing matches.
+        if kind != "DaemonSet" {
+            errors.required(&at, "");
+        }
     } else {
         label_selector::validate(selector, &at, errors);
-        if selector["matchLabels"].is_zero() && selector["matchExpressions"].is_zero() {
-            errors.invalid(&at, selector.clone(), "empty selector is invalid for deployment");
+        if empty {
+            let owner = if kind == "ReplicaSet" {
+                "deployment".to_owned()
+            } else {
+                kind.to_lowercase()
+            };
+            let detail = format!("empty selector is invalid for {owner}");
+            errors.invalid(&at, selector.clone(), &detail);
         }
     }
-    let template = path.child("template");
+    let under = path.child("template");
     match Selector::from_object(selector) {
+        Err(_) if kind == "StatefulSet" => errors.invalid(&at, selector.clone(), ""),
+        Err(_) if kind == "DaemonSet" => {}
         Err(_) => errors.invalid(&at, selector.clone(), "invalid label selector"),
         Ok(parsed) => {
-            let labels = spec.at(&["template", "metadata", "labels"]);
-            if !parsed.is_everything() && !selector.is_null() && !parsed.matches_map(labels) {
+            let labels = template.at(&["metadata", "labels"]);
+            if !parsed.matches_map(labels) {
                 let detail = "`selector` does not match template `labels`";
-                errors.invalid(&template.child("metadata.labels"), labels.clone(), detail);
+                errors.invalid(&under.child("metadata.labels"), labels.clone(), detail);
             }
         }
     }
-    pod_template::validate_always(&spec["template"], &template, errors);
+    // Deployments make ReplicaSets, whose words upstream uses.
+    let holder = if kind == "Deployment" { "ReplicaSet" } else { kind };
+    pod_template::validate_always(template, holder, &under, errors);
 }
 
 /// A number of pods or a percentage of them.

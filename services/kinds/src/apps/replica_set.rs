@@ -32,7 +32,7 @@ impl Rules for ReplicaSet {
         let (spec, path) = (&object["spec"], Path::new("spec"));
         errors.nonnegative(&path.child("replicas"), &spec["replicas"]);
         errors.nonnegative(&path.child("minReadySeconds"), &spec["minReadySeconds"]);
-        validate_selector_and_template(spec, errors);
+        validate_selector_and_template(spec, &spec["template"], "ReplicaSet", errors);
     }
 
     fn validate_update(&self, new: &Value, old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {

@@ -1,6 +1,6 @@
 //! StatefulSet.
 
-use machinery::Value;
+use machinery::{Value, value};
 
 use super::{count_or_percent, is_none, validate_selector_and_template};
 use crate::edit::{each, fill, fill_zero, lacks, text, within};
@@ -32,10 +32,7 @@ impl Rules for StatefulSet {
             strategy.map_entry("rollingUpdate");
         }
         if text(strategy, "type") == "RollingUpdate" {
-            within(strategy, "rollingUpdate", |rolling| {
-                fill(rolling, "partition", 0);
-                fill(rolling, "maxUnavailable", 1);
-            });
+            within(strategy, "rollingUpdate", |rolling| fill(rolling, "partition", 0));
         }
         let retention = spec.map_entry("persistentVolumeClaimRetentionPolicy");
         fill_zero(retention, "whenDeleted", "Retain");
@@ -68,11 +65,11 @@ impl Rules for StatefulSet {
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
         let (spec, path) = (&object["spec"], Path::new("spec"));
         let policy = path.child("podManagementPolicy");
-        errors.enumeration(
-            &policy,
-            &spec["podManagementPolicy"],
-            &["OrderedReady", "Parallel"],
-        );
+        match spec["podManagementPolicy"].as_str().unwrap_or_default() {
+            "" => errors.required(&policy, ""),
+            "OrderedReady" | "Parallel" => {}
+            other => errors.invalid(&policy, other.to_owned(), "must be 'OrderedReady' or 'Parallel'"),
+        }
         let (strategy, at) = (&spec["updateStrategy"], path.child("updateStrategy"));
         match strategy["type"].as_str().unwrap_or_default() {
             "OnDelete" if !strategy["rollingUpdate"].is_null() => {
@@ -103,14 +100,22 @@ impl Rules for StatefulSet {
             let at = path.child("persistentVolumeClaimRetentionPolicy").child(field);
             let value = &spec["persistentVolumeClaimRetentionPolicy"][field];
             if !value.is_null() {
-                errors.enumeration(&at, value, &["Delete", "Retain"]);
+                errors.enumeration(&at, value, &["Retain", "Delete"]);
             }
         }
         for field in ["replicas", "minReadySeconds"] {
             errors.nonnegative(&path.child(field), &spec[field]);
         }
         errors.nonnegative(&path.child("ordinals.start"), spec.at(&["ordinals", "start"]));
-        validate_selector_and_template(spec, errors);
+        if let Some(text) = spec["serviceName"].as_str().filter(|t| !t.is_empty()) {
+            errors.invalid_each(
+                &path.child("serviceName"),
+                text,
+                machinery::name::dns1123_label(text),
+            );
+        }
+        let template = with_claims(spec);
+        validate_selector_and_template(spec, &template, "StatefulSet", errors);
     }
 
     fn validate_update(&self, new: &Value, old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
@@ -150,4 +155,28 @@ impl Rules for StatefulSet {
     fn scale(&self) -> Option<Scale> {
         Some(Scale::BUILT_IN)
     }
+}
+
+/// The template as its pods will be: with a volume for each claim template.
+fn with_claims(spec: &Value) -> Value {
+    let mut template = spec["template"].clone();
+    let pod = template.at_mut(&["spec"]);
+    pod.remove("hostname");
+    pod.remove("subdomain");
+    let claims = spec.list_at(&["volumeClaimTemplates"]);
+    if claims.is_empty() {
+        return template;
+    }
+    let name = |claim: &Value| claim.at(&["metadata", "name"]).clone();
+    let mut volumes: Vec<Value> = claims
+        .iter()
+        .map(|claim| value!({"name": (name(claim)), "persistentVolumeClaim": {"claimName": (name(claim))}}))
+        .collect();
+    let own = spec.list_at(&["template", "spec", "volumes"]).iter();
+    volumes.extend(
+        own.filter(|v| !claims.iter().any(|c| name(c) == v["name"]))
+            .cloned(),
+    );
+    pod.insert("volumes", volumes);
+    template
 }

@@ -64,8 +64,14 @@ impl Rules for Autoscaler {
                 "must be greater than or equal to 1",
             );
         }
-        if max < 1 {
-            errors.invalid(&path.child("maxReplicas"), max, "must be greater than 0");
+        if max == 0 {
+            errors.required(&path.child("maxReplicas"), "must be set and greater than 0");
+        } else if max < 0 {
+            errors.invalid(
+                &path.child("maxReplicas"),
+                max,
+                "must be greater than or equal to 1",
+            );
         }
         if min.is_some_and(|n| max < n) {
             errors.invalid(
@@ -84,7 +90,21 @@ impl Rules for Autoscaler {
         if cx.resource.version == "v1" {
             return;
         }
-        for (i, metric) in spec.list_at(&["metrics"]).iter().enumerate() {
+        let version = spec["scaleTargetRef"]["apiVersion"].as_str().unwrap_or_default();
+        let target = path.child("scaleTargetRef.apiVersion");
+        if !version.contains('/')
+            && !(version == "v1" && spec["scaleTargetRef"]["kind"].as_str() == Some("ReplicationController"))
+        {
+            errors.invalid(&target, version.to_owned(), "apiVersion must specify API group");
+        }
+        let metrics = spec.list_at(&["metrics"]);
+        let outside = |m: &Value| matches!(m["type"].as_str(), Some("Object" | "External"));
+        if min == Some(0) && !metrics.iter().any(outside) {
+            let detail =
+                "must specify at least one Object or External metric to support scaling to zero replicas";
+            errors.forbidden(&path.child("metrics"), detail);
+        }
+        for (i, metric) in metrics.iter().enumerate() {
             validate_metric(metric, &path.child("metrics").index(i), errors);
         }
         for side in ["scaleUp", "scaleDown"] {
@@ -159,32 +179,55 @@ fn validate_metric(metric: &Value, path: &Path, errors: &mut FieldErrors) {
             errors.forbidden(&path.child(other), detail);
         }
     }
-    let name_at = if matches!(member, "resource" | "containerResource") {
-        "name"
+    let (name, at_name, missing) = if matches!(member, "resource" | "containerResource") {
+        (&inner["name"], at.child("name"), "must specify a resource name")
     } else {
-        "metric"
+        (
+            inner.at(&["metric", "name"]),
+            at.child("metric.name"),
+            "must specify a metric name",
+        )
     };
-    let missing = if name_at == "name" {
-        inner["name"].is_zero()
-    } else {
-        inner.at(&["metric", "name"]).is_zero()
-    };
-    if missing {
-        errors.required(
-            &if name_at == "name" {
-                at.child("name")
-            } else {
-                at.child("metric.name")
-            },
-            "",
-        );
+    match name.as_str().unwrap_or_default() {
+        "" => errors.required(&at_name, missing),
+        text => errors.invalid_each(&at_name, text, name::path_segment(text, false)),
     }
     let (target, at) = (&inner["target"], at.child("target"));
-    errors.enumeration(
-        &at.child("type"),
-        &target["type"],
-        &["AverageValue", "Utilization", "Value"],
-    );
+    let kind = target["type"].as_str().unwrap_or_default();
+    if kind.is_empty() {
+        errors.required(&at.child("type"), "must specify a metric target type");
+    }
+    if !matches!(kind, "Utilization" | "Value" | "AverageValue") {
+        errors.invalid(
+            &at.child("type"),
+            kind.to_owned(),
+            "must be either Utilization, Value, or AverageValue",
+        );
+    }
+    let lacks = |field: &str| target[field].is_null();
+    match member {
+        "resource" | "containerResource" if lacks("averageUtilization") && lacks("averageValue") => {
+            let detail = "must set either a target raw value or a target utilization";
+            errors.required(&at.child("averageUtilization"), detail);
+        }
+        "pods" if lacks("averageValue") => {
+            errors.required(
+                &at.child("averageValue"),
+                "must specify a positive target averageValue",
+            );
+        }
+        "object" if lacks("value") && lacks("averageValue") => {
+            errors.required(
+                &at.child("averageValue"),
+                "must set either a target value or averageValue",
+            );
+        }
+        "external" if lacks("value") && lacks("averageValue") => {
+            let detail = "must set either a target value for metric or a per-pod target";
+            errors.required(&at.child("averageValue"), detail);
+        }
+        _ => {}
+    }
     for field in ["value", "averageValue"] {
         if crate::types::resources::amount(target, field).is_some_and(|q| q.sign() <= 0) {
             errors.invalid(&at.child(field), target[field].clone(), "must be positive");

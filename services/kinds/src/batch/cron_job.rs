@@ -48,7 +48,11 @@ impl Rules for CronJob {
             let at = path.child("timeZone");
             if zone.is_empty() {
                 errors.invalid(&at, zone.to_owned(), "timeZone must be nil or non-empty string");
-            } else if zone.eq_ignore_ascii_case("local") || jiff::tz::TimeZone::get(zone).is_err() {
+            } else if zone.eq_ignore_ascii_case("local") {
+                let detail =
+                    "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+                errors.invalid(&at, zone.to_owned(), detail);
+            } else if jiff::tz::TimeZone::get(zone).is_err() {
                 errors.invalid(&at, zone.to_owned(), &format!("unknown time zone {zone}"));
             }
         }

@@ -64,7 +64,11 @@ impl Rules for SigningRequest {
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
         let (spec, path) = (&object["spec"], Path::new("spec"));
         if spec["request"].is_zero() {
-            errors.required(&path.child("request"), "");
+            errors.invalid(
+                &path.child("request"),
+                "",
+                "PEM block type must be CERTIFICATE REQUEST",
+            );
         }
         let (usages, at) = (spec.list_at(&["usages"]), path.child("usages"));
         if usages.is_empty() {

@@ -9,6 +9,15 @@ use crate::{Column, Cx, FieldErrors, Path, Rules};
 pub(crate) struct Lease;
 
 impl Rules for Lease {
+    fn prepare_create(&self, object: &mut Value, _cx: &Cx<'_>) {
+        drop_coordination(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
+        crate::strategy::prepare_update(new, old, false, cx);
+        drop_coordination(new);
+    }
+
     fn create_on_update(&self) -> bool {
         true
     }
@@ -25,10 +34,6 @@ impl Rules for Lease {
                 "must be greater than or equal to 0",
             );
         }
-        if spec["strategy"].is_zero() && !spec["preferredHolder"].is_zero() {
-            let detail = "may only be specified if `strategy` is defined";
-            errors.forbidden(&path.child("preferredHolder"), detail);
-        }
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -42,4 +47,11 @@ impl Rules for Lease {
             age(object, cx),
         ]
     }
+}
+
+/// Coordinated leader election is off unless asked for, and then these mean nothing.
+fn drop_coordination(object: &mut Value) {
+    let spec = object.at_mut(&["spec"]);
+    spec.remove("strategy");
+    spec.remove("preferredHolder");
 }

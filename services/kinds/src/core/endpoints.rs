@@ -55,7 +55,11 @@ impl Rules for Endpoints {
 
 fn validate_address(address: &Value, path: &Path, errors: &mut FieldErrors) {
     let text = address["ip"].as_str().unwrap_or_default();
-    ip::check(text, &path.child("ip"), errors);
+    if ip::parse(text).is_none() {
+        errors.invalid(&path.child("ip"), text.to_owned(), "must be a valid IP address");
+        // Upstream looks twice.
+        ip::check(text, &path.child("ip"), errors);
+    }
     ip::check_not_special(text, &path.child("ip"), errors);
     if let Some(host) = address["hostname"].as_str().filter(|h| !h.is_empty()) {
         errors.invalid_each(&path.child("hostname"), host, name::dns1123_label(host));

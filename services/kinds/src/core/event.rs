@@ -39,7 +39,7 @@ impl Rules for Event {
         true
     }
 
-    fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
+    fn validate(&self, object: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
         let involved = subject(object);
         let at = if object["involvedObject"].is_null() {
             "regarding"
@@ -58,8 +58,17 @@ impl Rules for Event {
             let path = Path::new(at).child("namespace");
             errors.invalid(&path, wanted.to_owned(), "does not match event.namespace");
         }
+        // Events of the new group say more; those of the core group do not have to.
         if object["eventTime"].is_null() {
+            if cx.resource.group.is_empty() {
+                return;
+            }
+            errors.required(&Path::new("eventTime"), "");
+            judge_type(object, errors);
             return;
+        }
+        if !cx.resource.group.is_empty() {
+            judge_type(object, errors);
         }
         for (field, max) in [("reason", 128), ("action", 128)] {
             let text = object[field].as_str().unwrap_or_default();
@@ -204,5 +213,14 @@ impl Rules for Event {
             "source",
             "type",
         ]
+    }
+}
+
+/// `Normal` or `Warning`.
+fn judge_type(object: &Value, errors: &mut FieldErrors) {
+    let text = object["type"].as_str().unwrap_or_default();
+    if !matches!(text, "Normal" | "Warning") {
+        let detail = format!("has invalid value: {text}");
+        errors.invalid(&Path::new("type"), text.to_owned(), &detail);
     }
 }

@@ -1,5 +1,6 @@
 //! LimitRange.
 
+use machinery::quantity::{Format, Quantity};
 use machinery::{Map, Value, name};
 
 use crate::edit::{each, fill_from, text, within};
@@ -90,54 +91,56 @@ fn validate_item(item: &Value, kind: &str, path: &Path, errors: &mut FieldErrors
     keys.sort_unstable();
     keys.dedup();
     for key in keys {
-        let of = |list: &str| amount(&item[list], key);
-        let (min, max, default, request) = (of("min"), of("max"), of("default"), of("defaultRequest"));
-        let mut above = |a: Option<machinery::quantity::Quantity>, b: Option<_>, list: &str, what: &str| {
-            if let (Some(a), Some(b)) = (a, b)
-                && a > b
-            {
-                let text = item[list][key].as_str().unwrap_or_default();
-                let other = match what {
-                    "max" => "max",
-                    _ => "default",
-                };
-                let bound = item[other][key].as_str().unwrap_or_default();
-                let detail = if list == "min" {
-                    format!("min value {text} is greater than {other} value {bound}")
-                } else {
-                    let name = if list == "default" {
-                        "default"
-                    } else {
-                        "default request"
-                    };
-                    let limit = if other == "default" {
-                        "default limit"
-                    } else {
-                        "max"
-                    };
-                    format!("{name} value {text} is greater than {limit} value {bound}")
-                };
-                errors.invalid(&path.child(list).key(key), text.to_owned(), &detail);
-            }
-        };
-        above(min, max, "min", "max");
-        above(default, max, "default", "max");
-        above(request, max, "defaultRequest", "max");
-        above(request, default, "defaultRequest", "default");
-        let mut below = |value: Option<machinery::quantity::Quantity>, list: &str, name: &str| {
-            if let (Some(value), Some(min)) = (value, min)
-                && value < min
-            {
-                let text = item[list][key].as_str().unwrap_or_default();
-                let least = item["min"][key].as_str().unwrap_or_default();
-                errors.invalid(
-                    &path.child("min").key(key),
-                    least.to_owned(),
-                    &format!("min value {least} is greater than {name} value {text}"),
-                );
-            }
-        };
-        below(request, "defaultRequest", "default request");
-        below(default, "default", "default");
+        validate_bounds(item, key, path, errors);
+    }
+}
+
+/// The bounds of one resource against each other.
+fn validate_bounds(item: &Value, key: &str, path: &Path, errors: &mut FieldErrors) {
+    let text = |list: &str| item[list][key].as_str().unwrap_or_default().to_owned();
+    // Which list must not be above which, where that is said with which value, and in which words.
+    for (low, high, at, shown, what) in [
+        ("min", "max", "min", "min", ["min", "max"]),
+        (
+            "min",
+            "defaultRequest",
+            "defaultRequest",
+            "defaultRequest",
+            ["min", "default request"],
+        ),
+        (
+            "defaultRequest",
+            "max",
+            "defaultRequest",
+            "defaultRequest",
+            ["default request", "max"],
+        ),
+        (
+            "defaultRequest",
+            "default",
+            "defaultRequest",
+            "defaultRequest",
+            ["default request", "default limit"],
+        ),
+        ("min", "default", "default", "min", ["min", "default"]),
+        ("default", "max", "default", "max", ["default", "max"]),
+    ] {
+        if let (Some(a), Some(b)) = (amount(&item[low], key), amount(&item[high], key))
+            && a > b
+        {
+            let [name, other] = what;
+            let detail = format!(
+                "{name} value {} is greater than {other} value {}",
+                text(low),
+                text(high)
+            );
+            errors.invalid(&path.child(at).key(key), text(shown), &detail);
+        }
+    }
+    let one = Quantity::new(1, Format::DecimalSi);
+    if amount(&item["maxLimitRequestRatio"], key).is_some_and(|r| r < one) {
+        let ratio = text("maxLimitRequestRatio");
+        let detail = format!("ratio {ratio} is less than 1");
+        errors.invalid(&path.child("maxLimitRequestRatio").key(key), ratio, &detail);
     }
 }

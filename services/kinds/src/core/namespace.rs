@@ -57,17 +57,13 @@ impl Rules for Namespace {
     }
 
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
-        for (i, finalizer) in object.list_at(&["spec", "finalizers"]).iter().enumerate() {
-            let path = Path::new("spec.finalizers").index(i);
+        for finalizer in object.list_at(&["spec", "finalizers"]) {
+            let path = Path::new("spec.finalizers");
             let text = finalizer.as_str().unwrap_or_default();
             let bad = name::qualified_name(text);
-            let good = bad.is_empty();
+
             errors.invalid_each(&path, text, bad);
-            if good
-                && !text.contains('/')
-                && text != FINALIZER
-                && !matches!(text, "orphan" | "foregroundDeletion")
-            {
+            if !text.contains('/') && text != FINALIZER && !matches!(text, "orphan" | "foregroundDeletion") {
                 errors.invalid(
                     &path,
                     text.to_owned(),

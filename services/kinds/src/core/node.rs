@@ -43,7 +43,8 @@ impl Rules for Node {
 
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
         for (i, taint) in object.list_at(&["spec", "taints"]).iter().enumerate() {
-            let path = Path::new("spec.taints").index(i);
+            // Upstream names the wrong parent here.
+            let path = Path::new("metadata.taints").index(i);
             let key = taint["key"].as_str().unwrap_or_default();
             errors.invalid_each(&path.child("key"), key, name::qualified_name(key));
             let value = taint["value"].as_str().unwrap_or_default();
@@ -52,7 +53,7 @@ impl Rules for Node {
             let same = |t: &&Value| t["key"] == taint["key"] && t["effect"] == taint["effect"];
             if object.list_at(&["spec", "taints"])[..i].iter().any(|t| same(&t)) {
                 let error = value!({"key": (key.to_owned()), "effect": (taint["effect"].clone())});
-                errors.duplicate(&path, error);
+                errors.duplicate_because(&path, error, "taints must be unique by key and effect pair");
             }
         }
         let cidrs = object.list_at(&["spec", "podCIDRs"]);
@@ -168,7 +169,7 @@ pub(crate) fn taint_effect(effect: &Value, path: &Path, errors: &mut FieldErrors
             errors.not_supported(
                 path,
                 other.to_owned(),
-                &["NoExecute", "NoSchedule", "PreferNoSchedule"],
+                &["NoSchedule", "PreferNoSchedule", "NoExecute"],
             );
         }
     }

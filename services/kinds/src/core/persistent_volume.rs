@@ -71,7 +71,7 @@ impl Rules for PersistentVolume {
             .into_iter()
             .flat_map(Map::keys)
             .collect();
-        if !keys.is_empty() && keys != ["storage"] {
+        if keys != ["storage"] {
             errors.not_supported(&path.child("capacity"), spec["capacity"].clone(), &["storage"]);
         }
         for key in keys {
@@ -96,6 +96,11 @@ impl Rules for PersistentVolume {
             .filter(|(k, v)| !NO_SOURCE.contains(k) && !v.is_null())
             .map(|(k, _)| k)
             .collect();
+        let root = spec.str_at(&["hostPath", "path"]) == Some("/");
+        if root && spec["persistentVolumeReclaimPolicy"].as_str() == Some("Recycle") {
+            let detail = "may not be 'recycle' for a hostPath mount of '/'";
+            errors.forbidden(&path.child("persistentVolumeReclaimPolicy"), detail);
+        }
         if sources.is_empty() {
             errors.required(&path, "must specify a volume type");
         }
@@ -111,7 +116,7 @@ impl Rules for PersistentVolume {
             );
         }
         volume_mode(&spec["volumeMode"], &path.child("volumeMode"), errors);
-        if sources.contains(&"local") && spec.at(&["nodeAffinity", "required"]).is_null() {
+        if sources == ["local"] && spec.at(&["nodeAffinity", "required"]).is_null() {
             errors.required(&path.child("nodeAffinity"), "Local volume requires node affinity");
         }
     }

@@ -61,7 +61,7 @@ impl Rules for ReplicationController {
             let detail = "`selector` does not match template `labels`";
             errors.invalid(&template.child("metadata.labels"), labels.clone(), detail);
         }
-        pod_template::validate_always(&spec["template"], &template, errors);
+        pod_template::validate_always(&spec["template"], "ReplicationController", &template, errors);
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -22,39 +22,26 @@ impl Rules for ResourceQuota {
         let hard = object.at(&["spec", "hard"]);
         for (key, value) in hard.as_map().into_iter().flat_map(Map::iter) {
             let path = Path::new("spec.hard").key(key);
-            errors.invalid_each(&path, key, name::qualified_name(key));
-            if amount(hard, key).is_some_and(|q| q.sign() < 0) {
-                let text = value.as_str().unwrap_or_default().to_owned();
-                errors.invalid(&path, text, "must be greater than or equal to 0");
+            let bad = name::qualified_name(key);
+            if bad.is_empty() && !key.contains('/') && !is_counted(key) {
+                let detail = "must be a standard resource type or fully qualified";
+                errors.invalid(&path, key.to_owned(), detail);
             }
-            if (key == "pods" || key.starts_with("count/") || key == "services")
-                && amount(hard, key).is_some_and(|q| !q.is_whole())
-            {
+            errors.invalid_each(&path, key, bad);
+            if !key.contains('/') && !is_counted(key) {
+                errors.invalid(&path, key.to_owned(), "must be a standard resource for quota");
+            }
+            let Some(quantity) = amount(hard, key) else {
+                continue;
+            };
+            if quantity.sign() < 0 {
+                errors.invalid(&path, value.clone(), "must be greater than or equal to 0");
+            }
+            if (OBJECTS.contains(&key) || key.starts_with("count/")) && !quantity.is_whole() {
                 errors.invalid(&path, value.clone(), "must be an integer");
             }
         }
-        let known = [
-            "BestEffort",
-            "CrossNamespacePodAffinity",
-            "NotBestEffort",
-            "NotTerminating",
-            "PriorityClass",
-            "Terminating",
-            "VolumeAttributesClass",
-        ];
-        for scope in object
-            .list_at(&["spec", "scopes"])
-            .iter()
-            .filter_map(Value::as_str)
-        {
-            if !known.contains(&scope) {
-                errors.invalid(
-                    &Path::new("spec.scopes"),
-                    object.at(&["spec", "scopes"]).clone(),
-                    "unsupported scope",
-                );
-            }
-        }
+        validate_scopes(object, errors);
     }
 
     fn validate_update(&self, new: &Value, old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
@@ -88,5 +75,84 @@ impl Rules for ResourceQuota {
             limits.join(", ").into(),
             age(object, cx),
         ]
+    }
+}
+
+/// Objects that are counted.
+const OBJECTS: [&str; 9] = [
+    "pods",
+    "services",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+
+/// Resources of pods that are summed up.
+const COMPUTE: [&str; 9] = [
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+];
+
+fn is_counted(key: &str) -> bool {
+    OBJECTS.contains(&key)
+        || COMPUTE.contains(&key)
+        || key == "requests.storage"
+        || key.starts_with("hugepages-")
+        || key.starts_with("requests.hugepages-")
+}
+
+fn validate_scopes(object: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("spec.scopes");
+    let scopes = object.at(&["spec", "scopes"]);
+    let known = [
+        "BestEffort",
+        "CrossNamespacePodAffinity",
+        "NotBestEffort",
+        "NotTerminating",
+        "PriorityClass",
+        "Terminating",
+        "VolumeAttributesClass",
+    ];
+    let list = crate::table::strings(object, &["spec", "scopes"]);
+    for scope in &list {
+        if !known.contains(scope) {
+            errors.invalid(&path, scopes.clone(), "unsupported scope");
+        }
+        for key in object
+            .at(&["spec", "hard"])
+            .as_map()
+            .into_iter()
+            .flat_map(Map::keys)
+        {
+            let fits = match *scope {
+                "BestEffort" => key == "pods",
+                "Terminating"
+                | "NotTerminating"
+                | "NotBestEffort"
+                | "PriorityClass"
+                | "CrossNamespacePodAffinity" => key == "pods" || COMPUTE.contains(&key),
+                "VolumeAttributesClass" => key == "persistentvolumeclaims" || key == "requests.storage",
+                _ => true,
+            };
+            if is_counted(key) && !fits {
+                errors.invalid(&path, scopes.clone(), "unsupported scope applied to resource");
+            }
+        }
+    }
+    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
+        if pair.iter().all(|s| list.contains(s)) {
+            errors.invalid(&path, scopes.clone(), "conflicting scopes");
+        }
     }
 }

@@ -174,7 +174,11 @@ fn validate_rule(rule: &Value, path: &Path, errors: &mut FieldErrors) {
         let at = at.index(i);
         let text = entry["path"].as_str().unwrap_or_default();
         match entry["pathType"].as_str() {
-            None => errors.required(&at.child("pathType"), "pathType must be specified"),
+            None => {
+                // Without a type the rest of the path means nothing.
+                errors.required(&at.child("pathType"), "pathType must be specified");
+                continue;
+            }
             Some("Exact" | "Prefix") => {
                 if !text.starts_with('/') {
                     errors.invalid(&at.child("path"), text.to_owned(), "must be an absolute path");
@@ -216,7 +220,7 @@ fn validate_backend(backend: &Value, path: &Path, errors: &mut FieldErrors) {
     let (service, resource) = (&backend["service"], &backend["resource"]);
     match (service.is_null(), resource.is_null()) {
         (false, false) => errors.invalid(path, "", "cannot set both resource and service backends"),
-        (true, true) => errors.required(path, "port name or number is required"),
+        (true, true) => errors.invalid(path, "", "resource or service backend is required"),
         (true, false) => {
             for field in ["kind", "name"] {
                 if resource[field].is_zero() {

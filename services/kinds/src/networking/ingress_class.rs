@@ -43,7 +43,7 @@ impl Rules for IngressClass {
         }
         for field in ["kind", "name"] {
             if parameters[field].is_zero() {
-                errors.required(&at.child(field), &format!("{field} is required"));
+                errors.required(&at.child(field), "");
             }
         }
         let namespace = &parameters["namespace"];

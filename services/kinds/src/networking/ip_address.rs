@@ -17,7 +17,12 @@ impl Rules for IpAddress {
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
         let text = object.str_at(&["metadata", "name"]).unwrap_or_default();
         if ip::parse(text).is_none_or(|a| a.to_string() != text) {
-            let detail = "must be a valid IP address in canonical form";
+            let zeros = text.split('.').any(|p| p.len() > 1 && p.starts_with('0'));
+            let detail = if zeros {
+                "must not have leading 0s"
+            } else {
+                "must be a valid IP address in canonical form"
+            };
             errors.invalid(&Path::new("metadata.name"), text.to_owned(), detail);
         }
         let (parent, path) = (object.at(&["spec", "parentRef"]), Path::new("spec.parentRef"));

@@ -48,7 +48,7 @@ pub(crate) fn validate_claim_spec(spec: &Value, path: &Path, errors: &mut FieldE
             errors.invalid_each(&at.child("name"), name, machinery::name::dns1123_label(name));
         }
         if requests[..i].iter().any(|r| r["name"] == request["name"]) {
-            errors.duplicate(&at.child("name"), name.to_owned());
+            errors.duplicate(&at, name.to_owned());
         }
         match (request["exactly"].is_null(), request["firstAvailable"].is_zero()) {
             (true, true) => errors.required(&at, "exactly one of `exactly` or `firstAvailable` is required"),

@@ -30,6 +30,14 @@ impl Rules for Slice {
         if spec.at(&["pool", "name"]).is_zero() {
             errors.required(&path.child("pool.name"), "");
         }
+        let count = spec.at(&["pool", "resourceSliceCount"]).as_i64().unwrap_or(0);
+        if count <= 0 {
+            errors.invalid(
+                &path.child("pool.resourceSliceCount"),
+                count,
+                "must be greater than zero",
+            );
+        }
         let set = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
         let count = set.iter().filter(|f| !spec[**f].is_zero()).count();
         if count != 1 {

@@ -54,7 +54,7 @@ impl Rules for PriorityClass {
             let detail = format!("maximum allowed value of a user defined priority is {HIGHEST}");
             errors.forbidden(&Path::new("value"), &detail);
         }
-        let known = ["Never", "PreemptLowerPriority"];
+        let known = ["PreemptLowerPriority", "Never"];
         errors.enumeration(
             &Path::new("preemptionPolicy"),
             &object["preemptionPolicy"],

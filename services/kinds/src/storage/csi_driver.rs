@@ -44,7 +44,7 @@ impl Rules for CsiDriver {
             errors.enumeration(
                 &path.child("volumeLifecycleModes"),
                 mode,
-                &["Ephemeral", "Persistent"],
+                &["Persistent", "Ephemeral"],
             );
         }
     }

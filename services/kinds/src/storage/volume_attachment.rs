@@ -24,11 +24,15 @@ impl Rules for VolumeAttachment {
 
     fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
         let (spec, path) = (&object["spec"], Path::new("spec"));
-        for field in ["attacher", "nodeName"] {
-            if spec[field].is_zero() {
-                errors.required(&path.child(field), "");
-            }
+        if spec["attacher"].is_zero() {
+            errors.required(&path.child("attacher"), "");
         }
+        let node = spec["nodeName"].as_str().unwrap_or_default();
+        errors.invalid_each(
+            &path.child("nodeName"),
+            node,
+            machinery::name::dns1123_subdomain(node),
+        );
         let source = &spec["source"];
         match (
             source["persistentVolumeName"].is_null(),

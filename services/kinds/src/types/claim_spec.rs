@@ -65,4 +65,13 @@ pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut FieldErrors) {
             );
         }
     }
+    let (old, new) = (&spec["dataSource"], &spec["dataSourceRef"]);
+    if !old.is_null() && !new.is_null() {
+        if !new["namespace"].is_zero() {
+            let detail = "may not be specified when dataSourceRef.namespace is specified";
+            errors.invalid(path, "dataSource", detail);
+        } else if !crate::equal(old, new) {
+            errors.invalid(path, Value::map(), "must match dataSourceRef");
+        }
+    }
 }

@@ -46,8 +46,11 @@ pub(crate) fn validate(container: &Value, path: &Path, errors: &mut FieldErrors)
         for field in ["configMapRef", "secretRef"] {
             if !source[field].is_null() {
                 count += 1;
-                if source[field]["name"].is_zero() {
-                    errors.required(&at.child(field).child("name"), "");
+                let name = source[field]["name"].as_str().unwrap_or_default();
+                let at = at.child(field).child("name");
+                match name {
+                    "" => errors.required(&at, ""),
+                    _ => errors.invalid_each(&at, name, name::dns1123_subdomain(name)),
                 }
             }
         }
@@ -74,7 +77,7 @@ fn value_from(variable: &Value, path: &Path, errors: &mut FieldErrors) {
     let given: Vec<&str> = sources.into_iter().filter(|f| !from[*f].is_null()).collect();
     for field in &given {
         let (source, at) = (&from[*field], path.child(field));
-        let mut need = |member: &str| {
+        let need = |member: &str| {
             if source[member].is_zero() {
                 errors.required(&at.child(member), "");
             }
@@ -84,7 +87,8 @@ fn value_from(variable: &Value, path: &Path, errors: &mut FieldErrors) {
             "resourceFieldRef" => resource_ref(source, &at, errors),
             "fileKeyRef" => ["key", "path", "volumeName"].into_iter().for_each(need),
             _ => {
-                need("name");
+                let name = source["name"].as_str().unwrap_or_default();
+                errors.invalid_each(&at.child("name"), name, name::dns1123_subdomain(name));
                 match source["key"].as_str().unwrap_or_default() {
                     "" => errors.required(&at.child("key"), ""),
                     key => errors.invalid_each(&at.child("key"), key, name::config_map_key(key)),

@@ -13,7 +13,7 @@ pub(crate) fn default(map: &mut Map, key: &'static str) {
 }
 
 /// What is wrong with a template of pods that are restarted forever: Deployments and their kin.
-pub(crate) fn validate_always(template: &Value, path: &Path, errors: &mut FieldErrors) {
+pub(crate) fn validate_always(template: &Value, kind: &str, path: &Path, errors: &mut FieldErrors) {
     validate(template, path, errors);
     let spec = path.child("spec");
     match template.str_at(&["spec", "restartPolicy"]) {
@@ -21,10 +21,8 @@ pub(crate) fn validate_always(template: &Value, path: &Path, errors: &mut FieldE
         Some(other) => errors.not_supported(&spec.child("restartPolicy"), other.to_owned(), &["Always"]),
     }
     if !template.at(&["spec", "activeDeadlineSeconds"]).is_null() {
-        errors.forbidden(
-            &spec.child("activeDeadlineSeconds"),
-            "activeDeadlineSeconds in PodTemplate is not Supported",
-        );
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.forbidden(&spec.child("activeDeadlineSeconds"), &detail);
     }
 }
 

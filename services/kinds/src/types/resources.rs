@@ -47,7 +47,8 @@ fn overcommits(resource: &str) -> bool {
     native && !resource.starts_with("hugepages-")
 }
 
-fn check_name(resource: &str, path: &Path, errors: &mut FieldErrors) {
+/// What is wrong with a container's resource by its name.
+pub(crate) fn check_name(resource: &str, path: &Path, errors: &mut FieldErrors) {
     let bad = name::qualified_name(resource);
     if !bad.is_empty() {
         errors.invalid_each(path, resource, bad);
@@ -79,7 +80,8 @@ fn check_name(resource: &str, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-fn check_amount(resource: &str, text: &Value, path: &Path, errors: &mut FieldErrors) {
+/// What is wrong with an amount of a resource.
+pub(crate) fn check_amount(resource: &str, text: &Value, path: &Path, errors: &mut FieldErrors) {
     let Some(quantity) = text.as_str().and_then(|s| Quantity::parse(s).ok()) else {
         return;
     };

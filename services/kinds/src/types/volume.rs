@@ -2,7 +2,7 @@
 
 use machinery::{Map, Value, name};
 
-use super::{claim_spec, container};
+use super::{claim_spec, container, env};
 use crate::edit::{each, fill, fill_zero, text, within};
 use crate::{FieldErrors, Path};
 
@@ -67,6 +67,18 @@ pub(crate) fn default_source(volume: &mut Map) {
     });
 }
 
+/// The order in which upstream looks at sources.
+const ORDER: [&str; 8] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+];
+
 /// What is wrong with volumes; returns their names.
 pub(crate) fn validate_all<'a>(volumes: &'a [Value], path: &Path, errors: &mut FieldErrors) -> Vec<&'a str> {
     let mut names = Vec::new();
@@ -82,11 +94,15 @@ pub(crate) fn validate_all<'a>(volumes: &'a [Value], path: &Path, errors: &mut F
         if sources.is_empty() {
             errors.required(&at, "must specify a volume type");
         }
-        for extra in sources.iter().skip(1) {
-            errors.forbidden(&at.child(extra), "may not specify more than 1 volume type");
-        }
-        for source in &sources {
-            validate_source(source, &volume[*source], &at.child(source), errors);
+        // Upstream looks at the sources in its own order; the first is judged, the others are too many.
+        let mut ordered = sources.clone();
+        ordered.sort_by_key(|s| ORDER.iter().position(|o| o == s).unwrap_or(ORDER.len()));
+        for (n, source) in ordered.iter().enumerate() {
+            if n == 0 {
+                validate_source(source, &volume[*source], &at.child(source), errors);
+            } else {
+                errors.forbidden(&at.child(source), "may not specify more than 1 volume type");
+            }
         }
         let name = volume["name"].as_str().unwrap_or_default();
         if name.is_empty() {
@@ -133,7 +149,9 @@ fn validate_source(kind: &str, source: &Value, path: &Path, errors: &mut FieldEr
     }
     for (i, item) in source.list_at(&["items"]).iter().enumerate() {
         let at = path.child("items").index(i);
-        if kind != "downwardAPI" && item["key"].is_zero() {
+        if kind == "downwardAPI" {
+            downward_item(item, path, errors);
+        } else if item["key"].is_zero() {
             errors.required(&at.child("key"), "");
         }
         local_path(
@@ -184,13 +202,28 @@ fn validate_source(kind: &str, source: &Value, path: &Path, errors: &mut FieldEr
         }
     }
     if kind == "projected" {
-        for (i, projection) in source.list_at(&["sources"]).iter().enumerate() {
-            validate_projection(projection, &path.child("sources").index(i), errors);
+        validate_projections(source, path, errors);
+    }
+}
+
+fn validate_projections(source: &Value, path: &Path, errors: &mut FieldErrors) {
+    let mut paths: Vec<&str> = Vec::new();
+    for (i, projection) in source.list_at(&["sources"]).iter().enumerate() {
+        validate_projection(projection, path, &path.child("sources").index(i), errors);
+        for kind in ["secret", "configMap", "downwardAPI"] {
+            for item in projection[kind].list_at(&["items"]) {
+                let text = item["path"].as_str().unwrap_or_default();
+                if paths.contains(&text) {
+                    let at = path.child("sources").index(i).child(kind);
+                    errors.invalid(&at, text.to_owned(), "conflicting duplicate paths");
+                }
+                paths.push(text);
+            }
         }
     }
 }
 
-fn validate_projection(projection: &Value, path: &Path, errors: &mut FieldErrors) {
+fn validate_projection(projection: &Value, volume: &Path, path: &Path, errors: &mut FieldErrors) {
     let sources: Vec<&str> = projection
         .as_map()
         .into_iter()
@@ -198,9 +231,6 @@ fn validate_projection(projection: &Value, path: &Path, errors: &mut FieldErrors
         .filter(|(_, v)| !v.is_null())
         .map(|(k, _)| k)
         .collect();
-    if sources.is_empty() {
-        errors.required(path, "must specify one of the supported projections");
-    }
     for extra in sources.iter().skip(1) {
         errors.forbidden(
             &path.child(extra),
@@ -218,11 +248,12 @@ fn validate_projection(projection: &Value, path: &Path, errors: &mut FieldErrors
                 let detail = "may not specify a duration less than 10 minutes";
                 errors.invalid(&at.child("expirationSeconds"), seconds, detail);
             }
-            local_path(
-                inner["path"].as_str().unwrap_or_default(),
-                &at.child("path"),
-                errors,
-            );
+            // As upstream: the path of this one lacks the projection.
+            let at = volume.child("path");
+            match inner["path"].as_str().unwrap_or_default() {
+                "" => errors.required(&at, ""),
+                text => local_path(text, &at, errors),
+            }
         }
     }
 }
@@ -246,5 +277,36 @@ pub(crate) fn descending_path(text: &str, path: &Path, errors: &mut FieldErrors)
     }
     if text.split('/').any(|p| p == "..") {
         errors.invalid(path, text.to_owned(), "must not contain '..'");
+    }
+}
+
+/// An item that shows a field of the pod, or a resource of a container.
+fn downward_item(item: &Value, path: &Path, errors: &mut FieldErrors) {
+    let (field, resource) = (&item["fieldRef"], &item["resourceFieldRef"]);
+    match (field.is_null(), resource.is_null()) {
+        (true, true) => errors.required(path, "one of fieldRef and resourceFieldRef is required"),
+        (false, false) => {
+            let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            errors.invalid_omitted(path, detail);
+        }
+        (false, true) => {
+            let known = [
+                "metadata.name",
+                "metadata.namespace",
+                "metadata.uid",
+                "metadata.labels",
+                "metadata.annotations",
+            ];
+            env::field_ref(field, &known, &path.child("fieldRef"), errors);
+        }
+        (true, false) => {
+            if resource["containerName"].is_zero() {
+                errors.required(&path.child("resourceFieldRef.containerName"), "");
+            }
+        }
+    }
+    if let Some(mode) = item["mode"].as_i64().filter(|m| !(0..=0o777).contains(m)) {
+        let detail = "must be a number between 0 and 0777 (octal), both inclusive";
+        errors.invalid(&path.child("mode"), mode, detail);
     }
 }

@@ -74,6 +74,9 @@ impl Rules for Job {
             .to_owned();
         let uid = object.str_at(&["metadata", "uid"]).unwrap_or_default().to_owned();
         strategy::prepare_create(object, true, cx);
+        // A job without labels of its own has those of its template, also the generated ones.
+        let own = object.at(&["metadata", "labels"]);
+        let borrowed = own.is_zero() || own == object.at(&["spec", "template", "metadata", "labels"]);
         let spec = object.at_mut(&["spec"]);
         if spec.get("manualSelector").and_then(Value::as_bool) == Some(true) {
             return;
@@ -88,11 +91,15 @@ impl Rules for Job {
         CONTROLLER_UID
             .into_iter()
             .for_each(|key| fill(labels, key, uid.clone()));
+        let labels = labels.clone();
         fill(
             spec.map_entry("selector").map_entry("matchLabels"),
             CONTROLLER_UID[1],
             uid,
         );
+        if borrowed {
+            object.at_mut(&["metadata"]).insert("labels", labels);
+        }
     }
 
     fn counts_generations(&self) -> bool {

@@ -107,7 +107,7 @@ pub(crate) fn spec(spec: &Value, path: &Path, errors: &mut FieldErrors) {
             let detail = "must be less than or equal to 100000 when completion mode is Indexed";
             errors.invalid(&path.child("parallelism"), n, detail);
         }
-    } else {
+    } else if mode == "NonIndexed" {
         for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if let Some(n) = spec[field].as_i64() {
                 errors.invalid(&path.child(field), n, "requires indexed completion mode");
@@ -184,6 +184,16 @@ fn failure_policy(spec: &Value, path: &Path, errors: &mut FieldErrors) {
         let conditions = rule.list_at(&["onPodConditions"]);
         if !codes.is_null() {
             exit_codes(codes, &at.child("onExitCodes"), errors);
+            let pod = spec.at(&["template", "spec"]);
+            let known = |name: &str| {
+                ["containers", "initContainers"]
+                    .iter()
+                    .any(|k| pod.list_at(&[k]).iter().any(|c| c["name"].as_str() == Some(name)))
+            };
+            if let Some(name) = codes["containerName"].as_str().filter(|n| !known(n)) {
+                let detail = "must be one of the container or initContainer names in the pod template";
+                errors.invalid(&at.child("onExitCodes.containerName"), name.to_owned(), detail);
+            }
         }
         for (j, pattern) in conditions.iter().enumerate() {
             let at = at.child("onPodConditions").index(j);

@@ -2,13 +2,14 @@
 
 mod qos;
 mod row;
+mod validate;
 
 use machinery::{Map, Value, value};
 
 use crate::edit::{text, within};
 use crate::table::{AGE, NAME, text as string, wide};
 use crate::types::{pod_spec, resources};
-use crate::{Column, Cx, Rules, strategy};
+use crate::{Column, Cx, FieldErrors, Rules, strategy};
 
 /// Rules of pods.
 pub(crate) struct Pod;
@@ -78,6 +79,20 @@ impl Rules for Pod {
 
     fn counts_generations(&self) -> bool {
         true
+    }
+
+    fn validate(&self, pod: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
+        validate::pod(pod, errors);
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
+        match cx.subresource {
+            "" => validate::update(new, old, errors),
+            "status" => validate::status(new, old, errors),
+            "ephemeralcontainers" => validate::ephemeral(new, old, errors),
+            "resize" => validate::resize(new, old, errors),
+            _ => {}
+        }
     }
 
     fn columns(&self) -> &'static [Column] {
