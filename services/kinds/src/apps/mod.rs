@@ -85,3 +85,22 @@ pub(crate) fn is_none(value: &Value) -> bool {
         _ => true,
     }
 }
+
+/// Counts of a status are not negative, and none is larger than `replicas`.
+pub(crate) fn status_counts(status: &Value, fields: &[&str], errors: &mut FieldErrors) {
+    let path = Path::new("status");
+    let total = status["replicas"].as_i64().unwrap_or(0);
+    errors.nonnegative(&path.child("observedGeneration"), &status["observedGeneration"]);
+    for field in fields {
+        errors.nonnegative(&path.child(field), &status[*field]);
+        let n = status[*field].as_i64().unwrap_or(0);
+        if n > total {
+            errors.invalid(&path.child(field), n, "cannot be greater than status.replicas");
+        }
+    }
+    let available = status["availableReplicas"].as_i64().unwrap_or(0);
+    if available > status["readyReplicas"].as_i64().unwrap_or(0) {
+        let detail = "cannot be greater than readyReplicas";
+        errors.invalid(&path.child("availableReplicas"), available, detail);
+    }
+}

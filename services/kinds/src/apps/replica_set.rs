@@ -44,29 +44,13 @@ impl Rules for ReplicaSet {
             );
             return;
         }
-        let (status, path) = (&new["status"], Path::new("status"));
-        let total = status["replicas"].as_i64().unwrap_or(0);
-        for field in [
+        let counts = [
             "replicas",
             "fullyLabeledReplicas",
             "readyReplicas",
             "availableReplicas",
-            "observedGeneration",
-        ] {
-            errors.nonnegative(&path.child(field), &status[field]);
-            let n = status[field].as_i64().unwrap_or(0);
-            if field != "observedGeneration" && n > total {
-                errors.invalid(&path.child(field), n, "cannot be greater than status.replicas");
-            }
-        }
-        let available = status["availableReplicas"].as_i64().unwrap_or(0);
-        if available > status["readyReplicas"].as_i64().unwrap_or(0) {
-            errors.invalid(
-                &path.child("availableReplicas"),
-                available,
-                "cannot be greater than readyReplicas",
-            );
-        }
+        ];
+        super::status_counts(&new["status"], &counts, errors);
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -120,6 +120,14 @@ impl Rules for StatefulSet {
 
     fn validate_update(&self, new: &Value, old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
         if !cx.subresource.is_empty() {
+            let counts = [
+                "replicas",
+                "readyReplicas",
+                "currentReplicas",
+                "updatedReplicas",
+                "availableReplicas",
+            ];
+            super::status_counts(&new["status"], &counts, errors);
             return;
         }
         let fixed = |o: &Value| {

@@ -79,7 +79,7 @@ impl Rules for Namespace {
         }
         let deleting = !new.at(&["metadata", "deletionTimestamp"]).is_null();
         let phase = new.str_at(&["status", "phase"]).unwrap_or_default();
-        let path = Path::new("status.phase");
+        let path = Path::new("status.Phase");
         if deleting && phase != "Terminating" {
             errors.invalid(
                 &path,

@@ -137,7 +137,7 @@ impl Rules for PersistentVolume {
             errors.forbidden(&Path::new("spec.persistentvolumesource"), detail);
         }
         errors.immutable(
-            &Path::new("spec.volumeMode"),
+            &Path::new("volumeMode"),
             &new["spec"]["volumeMode"],
             &old["spec"]["volumeMode"],
         );

@@ -64,6 +64,18 @@ impl Rules for ReplicationController {
         pod_template::validate_always(&spec["template"], "ReplicationController", &template, errors);
     }
 
+    fn validate_update(&self, new: &Value, _old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            let counts = [
+                "replicas",
+                "fullyLabeledReplicas",
+                "readyReplicas",
+                "availableReplicas",
+            ];
+            crate::apps::status_counts(&new["status"], &counts, errors);
+        }
+    }
+
     fn columns(&self) -> &'static [Column] {
         const {
             &[

@@ -47,7 +47,12 @@ impl Rules for ResourceQuota {
     fn validate_update(&self, new: &Value, old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
         let (new, old) = (new.at(&["spec", "scopes"]), old.at(&["spec", "scopes"]));
         if cx.subresource.is_empty() && !equal(new, old) {
-            errors.invalid(&Path::new("spec.scopes"), new.clone(), "field is immutable");
+            let shown = if new.is_null() {
+                Value::List(Vec::new())
+            } else {
+                new.clone()
+            };
+            errors.invalid(&Path::new("spec.scopes"), shown, "field is immutable");
         }
     }
 

@@ -4,7 +4,7 @@ use machinery::{Value, name};
 
 use crate::edit::{fill, lacks};
 use crate::table::{AGE, NAME, age, column, name as name_cell, or_none, strings, text};
-use crate::{Column, Cx, FieldErrors, Path, Rules, equal, strategy};
+use crate::{Column, Cx, FieldErrors, Path, Rules, strategy};
 
 /// Rules of drivers.
 pub(crate) struct CsiDriver;
@@ -50,14 +50,13 @@ impl Rules for CsiDriver {
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
-        for field in ["attachRequired", "volumeLifecycleModes"] {
-            if !equal(&new["spec"][field], &old["spec"][field]) {
-                errors.immutable(
-                    &Path::new("spec").child(field),
-                    &new["spec"][field],
-                    &old["spec"][field],
-                );
-            }
+        // Upstream spells the first so.
+        for (field, shown) in [
+            ("attachRequired", "attachedRequired"),
+            ("volumeLifecycleModes", "volumeLifecycleModes"),
+        ] {
+            let path = Path::new("spec").child(shown);
+            errors.immutable(&path, &new["spec"][field], &old["spec"][field]);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use machinery::Value;
 
-use crate::table::{NAME, cell, name as name_cell, text};
+use crate::table::{NAME_AND_CREATED, name_and_created};
 use crate::types::label_selector;
 use crate::{Column, Cx, FieldErrors, Path, Rules};
 
@@ -26,16 +26,12 @@ impl Rules for CsiStorageCapacity {
         }
     }
 
+    // Upstream has a printer with more columns and does not use it.
     fn columns(&self) -> &'static [Column] {
-        const { &[NAME, text("StorageClassName"), text("Capacity")] }
+        NAME_AND_CREATED
     }
 
     fn row(&self, object: &Value, _cx: &Cx<'_>) -> Vec<Value> {
-        let capacity = object["capacity"].as_str().unwrap_or("<unset>").to_owned();
-        vec![
-            name_cell(object),
-            cell(&object["storageClassName"]),
-            capacity.into(),
-        ]
+        name_and_created(object)
     }
 }

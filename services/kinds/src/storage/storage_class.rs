@@ -4,7 +4,7 @@ use machinery::{Value, name};
 
 use crate::edit::fill;
 use crate::table::{AGE, NAME, age, cell, text};
-use crate::{Column, Cx, FieldErrors, Path, Rules, equal};
+use crate::{Column, Cx, FieldErrors, Path, Rules};
 
 /// Rules of storage classes.
 pub(crate) struct StorageClass;
@@ -55,23 +55,9 @@ impl Rules for StorageClass {
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
-        if !equal(&new["parameters"], &old["parameters"]) {
-            errors.forbidden(&Path::new("parameters"), "updates to parameters are forbidden.");
+        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            errors.immutable(&Path::new(field), &new[field], &old[field]);
         }
-        if !equal(&new["provisioner"], &old["provisioner"]) {
-            errors.forbidden(&Path::new("provisioner"), "updates to provisioner are forbidden.");
-        }
-        if !equal(&new["reclaimPolicy"], &old["reclaimPolicy"]) {
-            errors.forbidden(
-                &Path::new("reclaimPolicy"),
-                "updates to reclaimPolicy are forbidden.",
-            );
-        }
-        errors.immutable(
-            &Path::new("volumeBindingMode"),
-            &new["volumeBindingMode"],
-            &old["volumeBindingMode"],
-        );
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -153,11 +153,11 @@ fn deadline(spec: &Value, was: &Value, path: &Path, errors: &mut FieldErrors) ->
 /// Gates may only be taken away.
 fn gates(spec: &Value, was: &Value, path: &Path, errors: &mut FieldErrors) {
     let had = was.list_at(&["schedulingGates"]);
-    for gate in spec.list_at(&["schedulingGates"]) {
+    for (i, gate) in spec.list_at(&["schedulingGates"]).iter().enumerate() {
         if !had.iter().any(|g| g["name"] == gate["name"]) {
             let name = gate["name"].as_str().unwrap_or_default();
             let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
-            errors.forbidden(&path.child("schedulingGates"), &detail);
+            errors.forbidden(&path.child("schedulingGates").index(i).child("name"), &detail);
         }
     }
 }
@@ -193,7 +193,7 @@ fn gated(map: &mut Map, spec: &Value, was: &Value, path: &Path, errors: &mut Fie
         errors.invalid(
             &path.child("nodeSelector"),
             spec["nodeSelector"].clone(),
-            "only additions are allowed to spec.nodeSelector (no mutations or deletions)",
+            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
         );
     }
     put(map, "nodeSelector", was["nodeSelector"].clone());

@@ -107,8 +107,9 @@ impl Rules for Service {
     }
 
     fn validate_update(&self, new: &Value, old: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
-        if cx.subresource.is_empty() {
-            validate::update(new, old, errors);
+        match cx.subresource {
+            "" => validate::update(new, old, errors),
+            _ => validate::status(new, errors),
         }
     }
 
@@ -288,7 +289,7 @@ fn drop_by_type(spec: &mut Map, old: &Value) {
             spec.remove("clusterIPs");
         }
         for key in ["ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            if key != "internalTrafficPolicy" && same(spec, key) {
+            if same(spec, key) {
                 spec.remove(key);
             }
         }

@@ -313,3 +313,35 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         }
     }
 }
+
+/// Only balancers have addresses of balancers.
+pub(super) fn status(object: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("status.loadBalancer.ingress");
+    let points = object.list_at(&["status", "loadBalancer", "ingress"]);
+    let balancer = object.at(&["spec", "type"]).as_str() == Some("LoadBalancer");
+    if !points.is_empty() && !balancer {
+        errors.forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'");
+    }
+    for (i, point) in points.iter().enumerate() {
+        let at = path.index(i);
+        if let Some(text) = point["ip"].as_str().filter(|t| !t.is_empty()) {
+            ip::check(text, &at.child("ip"), errors);
+            if balancer && point["ipMode"].is_null() {
+                errors.required(&at.child("ipMode"), "must be specified when `ip` is set");
+            }
+        }
+        if !point["ipMode"].is_null() {
+            errors.enumeration(&at.child("ipMode"), &point["ipMode"], &["Proxy", "VIP"]);
+        }
+        if let Some(host) = point["hostname"].as_str().filter(|t| !t.is_empty()) {
+            errors.invalid_each(&at.child("hostname"), host, name::dns1123_subdomain(host));
+            if ip::parse(host).is_some() {
+                errors.invalid(
+                    &at.child("hostname"),
+                    host.to_owned(),
+                    "must be a DNS name, not an IP address",
+                );
+            }
+        }
+    }
+}
