@@ -8,6 +8,7 @@ mod common;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod garbage_collector;
 mod kinds;
 mod namespace;
 mod node_ipam;

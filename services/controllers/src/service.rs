@@ -54,6 +54,7 @@ pub fn all(deps: &Deps) -> Vec<Arc<dyn Controller>> {
         Arc::new(crate::node_lifecycle::NodeLifecycle::new(NODE_GRACE)),
         Arc::new(crate::taint_eviction::TaintEviction),
         Arc::new(crate::pod_gc::PodGc),
+        Arc::new(crate::garbage_collector::GarbageCollector::default()),
     ]
 }
 

@@ -9,7 +9,7 @@ use store_api::Guard;
 pub struct Identity {
     /// The role of the process, e.g. `kube-controller-manager`: the user agent, and with it the field manager.
     pub role: &'static str,
-    /// The part of it, e.g. `replicaset-controller`. Upstream's bootstrap policy binds the service account of this
+    /// The account of the part of it, e.g. `replicaset-controller`. Upstream's bootstrap policy binds the service account of this
     /// name in `kube-system` to the cluster role `system:controller:<name>`.
     pub component: &'static str,
 }

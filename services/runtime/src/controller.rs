@@ -57,11 +57,20 @@ pub trait Controller: Send + Sync + 'static {
     /// Its name, as upstream names the component, e.g. `replicaset-controller`: in events, logs and as identity.
     fn name(&self) -> &'static str;
 
+    /// The service account it acts as, where that is not its name: upstream runs some controllers under one account.
+    fn account(&self) -> &'static str {
+        self.name()
+    }
+
     /// Declares kinds: [`Cx`] offers nothing else.
     fn wire(&self, wiring: &mut Wiring);
 
     /// Called once before the first reconciliation, for controllers that add kinds while running.
     fn start(&self, _handle: &Handle) {}
+
+    /// Called when clusters became ours that were not. Controllers with a primary kind are asked for all of its objects
+    /// anyway; others ask for what they need here.
+    fn gained(&self, _handle: &Handle, _ours: &dyn Fn(&ClusterId) -> bool) {}
 
     /// Makes one object true. Level-triggered: looks at everything, whatever the reason of the call.
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Next, Error>;

@@ -1,6 +1,5 @@
 //! What `reconcile` works with: caches to read, a fenced client to write, events, the time.
 
-use crate::clients::Identity;
 use crate::controller::{Caches, Error};
 use crate::header::FieldPath;
 use crate::key::Key;
@@ -18,7 +17,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Cx {
     pub(crate) key: Key,
-    pub(crate) identity: Identity,
+    pub(crate) component: &'static str,
+    pub(crate) account: &'static str,
     pub(crate) client: Client,
     pub(crate) caches: Arc<Caches>,
     pub(crate) own_writes: Arc<OwnWrites>,
@@ -192,7 +192,7 @@ impl Cx {
     pub fn event<K: Object>(&self, about: &K, kind: EventType, reason: &str, message: impl Into<String>) {
         self.recorder.event(
             self.cluster(),
-            self.identity.component,
+            (self.component, self.account),
             about,
             kind,
             reason,

@@ -87,10 +87,16 @@ pub async fn run(deps: ManagerDeps, controllers: Vec<Arc<dyn Controller>>, shutd
         let now = *slots.borrow_and_update();
         let gained = now & !owned;
         owned = now;
+        let ours = |c: &base::ClusterId| gained & (1 << c.slot()) != 0;
         for one in running.iter().filter(|_| gained != 0) {
+            let handle = Handle {
+                queue: one.queue.clone(),
+                informers: deps.informers.clone(),
+            };
+            one.controller.gained(&handle, &ours);
             let Some(primary) = &one.primary else { continue };
             let cache = deps.informers.informer(primary, &[]).cache().clone();
-            for key in cache.keys(|c| gained & (1 << c.slot()) != 0) {
+            for key in cache.keys(ours) {
                 one.queue.add(key);
             }
         }
@@ -162,12 +168,13 @@ async fn dispatch(deps: ManagerDeps, one: Arc<Running>, pool: Arc<Semaphore>, ta
             let _held = (turn, place);
             let identity = Identity {
                 role: deps.role,
-                component: one.controller.name(),
+                component: one.controller.account(),
             };
             let client = deps.clients.client(&key.cluster, &identity, guard);
             let cx = Cx {
                 key: key.clone(),
-                identity,
+                component: one.controller.name(),
+                account: one.controller.account(),
                 client,
                 caches: one.caches.clone(),
                 own_writes: one.own_writes.clone(),

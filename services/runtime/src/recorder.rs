@@ -46,6 +46,7 @@ impl EventType {
 struct Event {
     cluster: ClusterId,
     component: &'static str,
+    account: &'static str,
     about: Value,
     namespace: String,
     kind: EventType,
@@ -113,11 +114,11 @@ impl Recorder {
         (Self { sender, clock }, task)
     }
 
-    /// Records an event about an object.
+    /// Records an event about an object, as a component that acts under an account.
     pub fn event<K: Object>(
         &self,
         cluster: &ClusterId,
-        component: &'static str,
+        (component, account): (&'static str, &'static str),
         about: &K,
         kind: EventType,
         reason: &str,
@@ -141,6 +142,7 @@ impl Recorder {
         let event = Event {
             cluster: cluster.clone(),
             component,
+            account,
             about,
             namespace: if namespace.is_empty() {
                 "default".into()
@@ -198,7 +200,7 @@ impl RecorderTask {
         ]);
         let identity = Identity {
             role: self.role,
-            component: event.component,
+            component: event.account,
         };
         let client = self.clients.client(&event.cluster, &identity, None);
         let resource = Resource {

@@ -88,6 +88,10 @@ impl Controller for NodeIpam {
         "node-ipam-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "node-controller"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Node>().writes::<Node>(&["patch"]);
     }

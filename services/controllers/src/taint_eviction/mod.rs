@@ -19,6 +19,10 @@ impl Controller for TaintEviction {
         "taint-eviction-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "node-controller"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Pod>().indexed::<Pod>(&POD_NODE);
         w.maps::<Node>(|caches, change| {
