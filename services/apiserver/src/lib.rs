@@ -78,6 +78,8 @@ pub struct Options {
     pub long_running: usize,
     /// Admission plugins.
     pub plugins: Vec<Arc<dyn admission::Plugin>>,
+    /// How nodes, their kubelets and pods are reached; `None`: they are not, and what needs it answers 503.
+    pub dialer: Option<Arc<dyn tunnel::Dialer>>,
 }
 
 impl Default for Options {
@@ -87,6 +89,7 @@ impl Default for Options {
             in_flight: limits::IN_FLIGHT,
             long_running: limits::LONG_RUNNING,
             plugins: admission::plugins(),
+            dialer: None,
         }
     }
 }
@@ -145,6 +148,11 @@ impl ApiServer {
     /// Who finds out who asks.
     pub fn authenticator(&self) -> &Arc<Authenticator> {
         &self.0.deps.authenticator
+    }
+
+    /// How nodes are reached.
+    pub fn dialer(&self) -> Option<&Arc<dyn tunnel::Dialer>> {
+        self.0.options.dialer.as_ref()
     }
 
     /// The admission plugins.

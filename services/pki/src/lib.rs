@@ -22,7 +22,10 @@ pub use certificate::{Issued, KeyUsages, San, Subject};
 pub use cluster_keys::{ClusterKeys, ServingNames, SignError};
 pub use csr::{Csr, CsrError, SIGNER_CLIENT, SIGNER_KUBELET_CLIENT, SIGNER_KUBELET_SERVING};
 pub use key::PrivateKey;
-pub use tls::{DeferredClientAuth, TlsError, client_config, client_identity, server_config};
+pub use tls::{
+    DeferredClientAuth, TlsError, client_config, client_identity, kubelet_client_config, server_config,
+    unauthenticated_client_config,
+};
 pub use token::{BoundObject, Claims, KubernetesClaims, ServiceAccountRef, TokenError, TokenRequest};
 pub use verify::{ClientCertError, ClientIdentity};
 

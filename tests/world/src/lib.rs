@@ -85,7 +85,14 @@ impl World {
             .bootstrap(&cluster, BootstrapOptions { endpoint: None })
             .await
             .expect("a memory store takes the first objects");
-        self.tenant(cluster, admin())
+        let tenant = self.tenant(cluster, admin());
+        // What a controller makes in every namespace; without it no pod is admitted.
+        let account = machinery::value!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        tenant
+            .post("/api/v1/namespaces/default/serviceaccounts", &account)
+            .await
+            .ok();
+        tenant
     }
 
     /// A caller in a cluster.

@@ -4,10 +4,23 @@
 //! and validation, then validating passes. A plugin is stateless; what it must read it reads through [`Attempt::reader`], which
 //! sees the same store as the transaction that follows. Rejected: plugins that cache objects, since an idle cluster owns nothing.
 
+mod certificates;
+mod default_ingress_class;
+mod default_storage_class;
+mod default_toleration_seconds;
+mod namespace_lifecycle;
+mod node_restriction;
+mod pods;
+mod priority;
+mod rbac_escalation;
+mod runtime_class;
+mod service_account;
+mod taint_nodes_by_condition;
+
 use crate::cx::Cx;
 use crate::kind::Kind;
 use crate::reader::Reader;
-use crate::status::Result;
+use crate::status::{ApiError, Result};
 use async_trait::async_trait;
 use machinery::Value;
 use std::sync::Arc;
@@ -60,6 +73,23 @@ pub struct Attempt<'a> {
     pub dry_run: bool,
     /// Reads other objects of the same cluster.
     pub reader: &'a Reader,
+    /// Decides what the user may do besides.
+    pub authorizer: &'a auth::Authorizer,
+}
+
+impl Attempt<'_> {
+    /// 403 about the object, in a plugin's words.
+    pub fn forbidden(&self, why: &str) -> ApiError {
+        ApiError::forbidden(self.kind.group(), self.kind.plural(), self.name, why)
+    }
+
+    /// Whether the user may do something else in this cluster.
+    pub async fn may(&self, asked: &auth::Attributes<'_>) -> Result<bool> {
+        let decision = self.authorizer.authorize(self.cx.cluster_id(), asked).await;
+        decision
+            .map(|d| d.is_allowed())
+            .map_err(|e| ApiError::internal(e.to_string()))
+    }
 }
 
 /// An admission plugin.
@@ -84,7 +114,22 @@ pub trait Plugin: Send + Sync + 'static {
 
 /// The plugins, in the order of their mutating passes (upstream's order).
 pub fn plugins() -> Vec<Arc<dyn Plugin>> {
-    vec![]
+    vec![
+        Arc::new(namespace_lifecycle::NamespaceLifecycle),
+        Arc::new(service_account::ServiceAccount),
+        Arc::new(node_restriction::NodeRestriction),
+        Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
+        Arc::new(priority::Priority),
+        Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
+        Arc::new(runtime_class::RuntimeClass),
+        Arc::new(certificates::CertificateRequester),
+        Arc::new(certificates::CertificateApproval),
+        Arc::new(certificates::CertificateSigning),
+        Arc::new(certificates::CertificateSubjectRestriction),
+        Arc::new(default_ingress_class::DefaultIngressClass),
+        Arc::new(default_storage_class::DefaultStorageClass),
+        Arc::new(rbac_escalation::RbacEscalation),
+    ]
 }
 
 /// Runs all mutating passes.

@@ -229,6 +229,7 @@ impl<'a> Op<'a> {
             old,
             dry_run,
             reader: &self.reader,
+            authorizer: self.server.authorizer(),
         }
     }
 

@@ -1,12 +1,22 @@
 //! Sub-resources that are more than a partial write of their object.
 //!
 //! `status` and its like are handled by the registry itself. Everything else is one file here and one line in
-//! [`handlers`]: binding, eviction, scale, and what streams (log, exec, attach, portforward, proxy).
+//! [`handlers`]: binding, eviction, scale, and what streams (log, exec, attach, portforward, proxy). So are kinds that
+//! are answered and never stored: the reviews.
 
+mod attach;
 mod binding;
 mod component_status;
 mod eviction;
+mod exec;
+mod kubelet;
+mod log;
+mod portforward;
+mod proxy;
+mod remote;
+mod reviews;
 mod scale;
+mod serviceaccount_token;
 
 use crate::cx::Cx;
 use crate::kind::Kind;
@@ -36,9 +46,17 @@ pub trait Handler: Send + Sync + 'static {
 /// All handlers.
 pub fn handlers() -> Vec<Box<dyn Handler>> {
     vec![
+        Box::new(attach::Attach),
         Box::new(binding::Binding),
+        Box::new(component_status::ComponentStatuses),
         Box::new(eviction::Eviction),
+        Box::new(exec::Exec),
+        Box::new(log::Log),
+        Box::new(portforward::PortForward),
+        Box::new(proxy::Proxy),
+        Box::new(reviews::Reviews),
         Box::new(scale::Scale),
+        Box::new(serviceaccount_token::ServiceAccountToken),
     ]
 }
 
