@@ -34,6 +34,7 @@ mod network;
 mod propose;
 mod service;
 mod store;
+pub mod tls;
 mod transport;
 mod types;
 mod wire;

@@ -98,6 +98,10 @@ pub(crate) async fn it_tells_when_a_cluster_goes(w: &World) {
     w.store.remove_cluster(&w.cluster).await.expect("removed");
     match next(&mut messages).await {
         AcrossMessage::ClusterRemoved { cluster } => assert_eq!(cluster, w.cluster),
+        // Where removal is not remembered, it is the deletion of every key.
+        AcrossMessage::Event(gone) if !w.traits.tenancy => {
+            assert_eq!(gone.event.kind, crate::EventKind::Delete)
+        }
         other => panic!("{other:?}"),
     }
 }
