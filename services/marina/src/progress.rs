@@ -16,9 +16,11 @@ pub(crate) async fn wait(service: &Service, begun: Operation, what: &str) -> Res
     };
     spinner.enable_steady_tick(Duration::from_millis(100));
     let mut operation = begun;
+    let mut said = String::new();
     while !operation.state.is_final() {
-        if spinner.is_hidden() {
+        if spinner.is_hidden() && said != operation.stage {
             eprintln!("{what}: {}", operation.stage);
+            said.clone_from(&operation.stage);
         }
         spinner.set_message(format!("{what}: {}", operation.stage));
         let stage: String = operation.stage.bytes().map(escape).collect();

@@ -30,6 +30,12 @@ fn user(identity: &Identity) -> User {
             user.groups.push("system:serviceaccounts:kube-system".into());
             user
         }
+        // Simulated nodes: one fleet acts for all of them, so it cannot be any single node's user.
+        "kubelet" => {
+            let mut user = User::in_process("system:marina:simulated-nodes");
+            user.groups.push(auth::user::MASTERS.into());
+            user
+        }
         role => User::in_process(&format!("system:{role}")),
     }
 }
