@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// The component in events and user agents.
 pub(crate) const COMPONENT: &str = "default-scheduler";
 
+/// The account that events are written under.
+const ACCOUNT: &str = "kube-scheduler";
+
 fn client(deps: &Deps, cluster: &ClusterId) -> Option<Client> {
     let Claim::Mine(guard) = deps.leadership.claim(cluster) else {
         return None;
@@ -58,7 +61,7 @@ pub(crate) async fn bind(
             let about = mention(&pod);
             deps.recorder.event(
                 &cluster,
-                COMPONENT,
+                (COMPONENT, ACCOUNT),
                 &about,
                 EventType::Normal,
                 "Scheduled",
@@ -83,7 +86,7 @@ pub(crate) async fn report(deps: Arc<Deps>, cluster: ClusterId, pod: Arc<Pod>, w
     let about = mention(&pod);
     deps.recorder.event(
         &cluster,
-        COMPONENT,
+        (COMPONENT, ACCOUNT),
         &about,
         EventType::Warning,
         "FailedScheduling",
