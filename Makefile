@@ -1,0 +1,28 @@
+# Two commands do everything: `make up` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What every cargo call needs.
+cargo = eval "$$(deploy/dev/rocksdb.sh)"; cargo
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: up
+up: ## install what is missing, build, start Marina on this machine
+	@deploy/dev/up.sh
+
+.PHONY: down
+down: ## stop it; data stays
+	@deploy/dev/down.sh
+
+.PHONY: test
+test: ## every test that fits this machine (what is skipped says why)
+	@tests/run.sh
+
+.PHONY: lint
+lint: ## format and lints
+	cargo fmt --all --check
+	$(cargo) clippy --locked --workspace --all-targets -- -D warnings
