@@ -54,24 +54,27 @@ pub fn pause() -> Image {
     }
 }
 
-/// The test server in this version (`v1`, `v2`).
-pub fn shop(name: &str) -> Image {
+/// The test server in this version (`v1`, `v2`), on busybox if its program is given: then it has a shell, and `tar` for
+/// `kubectl cp`.
+pub fn shop(name: &str, busybox_binary: Option<&Path>) -> Result<Image, OciError> {
     let version = name.rsplit(':').next().unwrap_or("v0");
-    Image {
+    let mut files = match busybox_binary {
+        Some(binary) => busybox(name, binary)?.files,
+        None => vec![directory("tmp", 0o1777), directory("etc", 0o755)],
+    };
+    files.push(program("shop", SHOP_PROGRAM));
+    let config = ImageConfig {
+        entrypoint: vec!["/shop".into()],
+        env: vec![PATH.into(), format!("VERSION={version}")],
+        user: "65532:65532".into(),
+        ports: vec!["8080/tcp".into()],
+        ..Default::default()
+    };
+    Ok(Image {
         name: name.into(),
-        config: ImageConfig {
-            entrypoint: vec!["/shop".into()],
-            env: vec![PATH.into(), format!("VERSION={version}")],
-            user: "65532:65532".into(),
-            ports: vec!["8080/tcp".into()],
-            ..Default::default()
-        },
-        files: vec![
-            program("shop", SHOP_PROGRAM),
-            directory("tmp", 0o1777),
-            directory("etc", 0o755),
-        ],
-    }
+        config,
+        files,
+    })
 }
 
 /// Busybox from this static program, with a link for each of its applets.
@@ -126,7 +129,7 @@ pub fn busybox(name: &str, binary: &Path) -> Result<Image, OciError> {
 pub fn install(store: &Store, busybox_binary: Option<&Path>) -> Result<(), OciError> {
     pause().store(store)?;
     for name in SHOP {
-        shop(name).store(store)?;
+        shop(name, busybox_binary)?.store(store)?;
     }
     if let Some(binary) = busybox_binary {
         for name in BUSYBOX {
