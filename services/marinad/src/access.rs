@@ -33,17 +33,34 @@ impl ThroughApiServer {
 #[async_trait]
 impl ClusterAccess for ThroughApiServer {
     async fn bootstrap(&self, cluster: &Arc<Cluster>) -> Result<(), AccessError> {
-        let options = BootstrapOptions { endpoint: Some((self.endpoint.ip(), self.endpoint.port())) };
-        self.server.bootstrap(cluster, options).await.map(|_| ()).map_err(failed)
+        let options = BootstrapOptions {
+            endpoint: Some((self.endpoint.ip(), self.endpoint.port())),
+        };
+        self.server
+            .bootstrap(cluster, options)
+            .await
+            .map(|_| ())
+            .map_err(failed)
     }
 
     async fn ready_nodes(&self, cluster: &Arc<Cluster>) -> Result<Vec<String>, AccessError> {
-        let list = self.nodes(cluster).list(&ListParams::default()).await.map_err(failed)?;
+        let list = self
+            .nodes(cluster)
+            .list(&ListParams::default())
+            .await
+            .map_err(failed)?;
         let ready = |node: &Node| {
             let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
-            conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+            conditions
+                .into_iter()
+                .any(|c| c.type_ == "Ready" && c.status == "True")
         };
-        Ok(list.items.into_iter().filter(ready).filter_map(|n| n.metadata.name).collect())
+        Ok(list
+            .items
+            .into_iter()
+            .filter(ready)
+            .filter_map(|n| n.metadata.name)
+            .collect())
     }
 
     async fn delete_node(&self, cluster: &Arc<Cluster>, name: &str) -> Result<(), AccessError> {

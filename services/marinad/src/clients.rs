@@ -25,7 +25,10 @@ impl Clients for InProcessClients {
 fn user(identity: &Identity) -> User {
     match identity.role {
         "kube-controller-manager" if identity.component != identity.role => {
-            let mut user = User::in_process(&format!("system:serviceaccount:kube-system:{}", identity.component));
+            let mut user = User::in_process(&format!(
+                "system:serviceaccount:kube-system:{}",
+                identity.component
+            ));
             user.groups.push(auth::user::SERVICE_ACCOUNTS.into());
             user.groups.push("system:serviceaccounts:kube-system".into());
             user

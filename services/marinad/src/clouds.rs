@@ -35,7 +35,11 @@ pub(crate) fn open_local(state: &StateDir) -> Result<LocalCloud, cloud_api::Clou
 fn node_binary() -> Result<PathBuf> {
     let me = std::env::current_exe().context("cannot tell where this program is")?;
     let path = me.with_file_name("marina-node");
-    anyhow::ensure!(path.exists(), "{} is missing; build it, or say --node-binary", path.display());
+    anyhow::ensure!(
+        path.exists(),
+        "{} is missing; build it, or say --node-binary",
+        path.display()
+    );
     Ok(path)
 }
 

@@ -26,7 +26,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let state = options.state_dir.open()?;
     let _lock = match state.lock()? {
         Ok(lock) => lock,
-        Err(0) => bail!("another marinad has {}, and does not say which process it is", state.path().display()),
+        Err(0) => bail!(
+            "another marinad has {}, and does not say which process it is",
+            state.path().display()
+        ),
         Err(pid) => {
             let pid = Pid::from_raw(i32::try_from(pid).context("the process id makes no sense")?);
             eprintln!("stopping process {pid}");
@@ -48,29 +51,43 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     match clouds::open_local(&state) {
         Ok(local) => {
             destroy_machines(&local).await?;
-            local.remove_network().await.context("cannot remove the machines' network")?;
+            local
+                .remove_network()
+                .await
+                .context("cannot remove the machines' network")?;
         }
         Err(CloudError::Denied(_)) => {}
         Err(error) => return Err(error).context("cannot look for machines"),
     }
-    println!("Marina is down. Its data stays in {}; `make up` brings it back.", state.path().display());
+    println!(
+        "Marina is down. Its data stays in {}; `make up` brings it back.",
+        state.path().display()
+    );
     Ok(())
 }
 
 async fn destroy_machines(local: &cloud_local::LocalCloud) -> Result<()> {
     let deadline = Instant::now() + MACHINES;
     loop {
-        let machines = Instances::list(local, &Tags::new()).await.context("cannot list machines")?;
+        let machines = Instances::list(local, &Tags::new())
+            .await
+            .context("cannot list machines")?;
         if machines.is_empty() {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("{} machines of cloud {} do not go away", machines.len(), local.name());
+            bail!(
+                "{} machines of cloud {} do not go away",
+                machines.len(),
+                local.name()
+            );
         }
         for machine in machines {
             match local.terminate(&machine.id).await {
                 Ok(()) | Err(CloudError::NotFound(_)) => {}
-                Err(error) => return Err(error).with_context(|| format!("cannot destroy machine {}", machine.id)),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot destroy machine {}", machine.id));
+                }
             }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

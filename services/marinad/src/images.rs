@@ -19,11 +19,19 @@ impl ImageStore for Images {
         });
         let names = loaded.await.map_err(|e| AccessError(e.to_string()))??;
         let all = self.list().await?;
-        Ok(all.into_iter().filter(|image| names.contains(&image.reference)).collect())
+        Ok(all
+            .into_iter()
+            .filter(|image| names.contains(&image.reference))
+            .collect())
     }
 
     async fn list(&self) -> Result<Vec<Image>, AccessError> {
         let list = self.0.list().into_iter();
-        Ok(list.map(|(reference, digest)| Image { reference, digest: digest.as_str().to_owned() }).collect())
+        Ok(list
+            .map(|(reference, digest)| Image {
+                reference,
+                digest: digest.as_str().to_owned(),
+            })
+            .collect())
     }
 }

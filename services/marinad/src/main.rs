@@ -45,7 +45,9 @@ fn main() -> ExitCode {
         return cloud_local::machine_entry(&arguments);
     }
     base::telemetry::init(base::telemetry::Format::Text, "info,openraft=warn");
-    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap_or_default();
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .unwrap_or_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),

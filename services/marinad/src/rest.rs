@@ -29,7 +29,12 @@ pub(crate) fn tls(keys: &pki::ClusterKeys) -> Result<rustls::ServerConfig> {
 }
 
 /// Accepts until shutdown.
-pub(crate) async fn serve(socket: TcpListener, tls: rustls::ServerConfig, router: axum::Router, shutdown: Shutdown) {
+pub(crate) async fn serve(
+    socket: TcpListener,
+    tls: rustls::ServerConfig,
+    router: axum::Router,
+    shutdown: Shutdown,
+) {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Some(accepted) = shutdown.run_until(socket.accept()).await {
@@ -37,11 +42,15 @@ pub(crate) async fn serve(socket: TcpListener, tls: rustls::ServerConfig, router
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            continue;
+        };
         let (acceptor, router, shutdown) = (acceptor.clone(), router.clone(), shutdown.clone());
         tokio::spawn(async move {
             let _place = place;
-            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+                return;
+            };
             let server = auto::Builder::new(TokioExecutor::new());
             let service = TowerToHyperService::new(router);
             let connection = server.serve_connection(TokioIo::new(stream), service);

@@ -21,7 +21,9 @@ impl StateDirOption {
         let path = match &self.state_dir {
             Some(path) => path.clone(),
             None if is_root() => "/var/lib/marina".into(),
-            None => std::env::home_dir().context("no home directory; say --state-dir")?.join(".local/state/marina"),
+            None => std::env::home_dir()
+                .context("no home directory; say --state-dir")?
+                .join(".local/state/marina"),
         };
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -88,12 +90,21 @@ impl StateDir {
     pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
         let cannot = || format!("cannot write {}", path.display());
         if let Some(parent) = path.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).with_context(cannot)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)
+                .with_context(cannot)?;
         }
         let temporary = path.with_extension(format!("new-{}", std::process::id()));
         let mut options = OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary).with_context(cannot)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .with_context(cannot)?;
         file.write_all(content).with_context(cannot)?;
         file.sync_all().with_context(cannot)?;
         std::fs::rename(&temporary, path).with_context(cannot)

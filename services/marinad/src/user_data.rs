@@ -33,10 +33,17 @@ impl NodeUserData for UserData {
     fn user_data(&self, cluster: &Cluster, node: &NewNode<'_>) -> Result<Vec<u8>, AccessError> {
         let failed = |e: &dyn std::fmt::Display| AccessError(format!("cannot write user data: {e}"));
         let now = self.clock.now();
-        let client = cluster.keys.issue_client(pki::Subject::node(node.name), LIFE, now);
+        let client = cluster
+            .keys
+            .issue_client(pki::Subject::node(node.name), LIFE, now);
         let client = client.map_err(|e| failed(&e))?;
-        let names = pki::ServingNames { dns: vec![node.name.into()], ips: vec![Ipv4Addr::LOCALHOST.into()] };
-        let serving = cluster.keys.issue_serving(pki::Subject::node(node.name), &names, LIFE, now);
+        let names = pki::ServingNames {
+            dns: vec![node.name.into()],
+            ips: vec![Ipv4Addr::LOCALHOST.into()],
+        };
+        let serving = cluster
+            .keys
+            .issue_serving(pki::Subject::node(node.name), &names, LIFE, now);
         let serving = serving.map_err(|e| failed(&e))?;
         let shape = self.types.iter().find(|t| t.name == node.instance_type);
         let config = NodeConfig {

@@ -4,6 +4,7 @@
 //! cluster's is refused with the alert `unrecognized_name`. One task for each connection, none for each cluster.
 
 mod tls;
+mod tunnels;
 
 use crate::pipeline::Connection;
 use crate::{ApiServer, Body, encode, limits};
@@ -23,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 pub use tls::TlsConfigs;
+use tunnel::TunnelServer;
 
 /// Connections of one listener at a time.
 const MAX_CONNECTIONS: usize = 50_000;
@@ -35,6 +37,7 @@ pub struct Listener {
     socket: TcpListener,
     configs: Arc<TlsConfigs>,
     only_at: Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>,
+    tunnels: Option<TunnelServer>,
 }
 
 impl Listener {
@@ -45,7 +48,14 @@ impl Listener {
             socket,
             configs: Arc::new(TlsConfigs::default()),
             only_at: None,
+            tunnels: None,
         }
+    }
+
+    /// Accepts nodes' tunnels too (ALPN `marina-tunnel/1`), and registers them here.
+    pub fn tunnels(mut self, tunnels: TunnelServer) -> Self {
+        self.tunnels = Some(tunnels);
+        self
     }
 
     /// Turns away connections that came to an address for which `allowed` is false: for a socket that had to be bound
@@ -88,9 +98,17 @@ impl Listener {
                 continue;
             }
             let (server, configs, graceful) = (self.server.clone(), self.configs.clone(), graceful.clone());
+            let (tunnels, shutdown) = (self.tunnels.clone(), shutdown.clone());
             tokio::spawn(async move {
                 let _place = place;
-                serve_tls(server, configs, graceful, stream, peer, local).await;
+                let door = Door {
+                    server,
+                    configs,
+                    graceful,
+                    tunnels,
+                    shutdown,
+                };
+                serve_tls(door, stream, peer, local).await;
             });
         }
         drop(self.socket);
@@ -115,16 +133,26 @@ impl Listener {
     }
 }
 
-async fn serve_tls<S>(
+/// What a connection needs of its listener.
+struct Door {
     server: ApiServer,
     configs: Arc<TlsConfigs>,
     graceful: Arc<GracefulShutdown>,
-    stream: S,
-    peer: SocketAddr,
-    local: Option<SocketAddr>,
-) where
+    tunnels: Option<TunnelServer>,
+    shutdown: Shutdown,
+}
+
+async fn serve_tls<S>(door: Door, stream: S, peer: SocketAddr, local: Option<SocketAddr>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Door {
+        server,
+        configs,
+        graceful,
+        tunnels,
+        shutdown,
+    } = door;
     let handshake = tls::accept(
         &configs,
         server.directory().as_ref(),
@@ -139,6 +167,12 @@ async fn serve_tls<S>(
         }
         Err(_elapsed) => return,
     };
+    if accepted.stream.get_ref().1.alpn_protocol() == Some(tunnel::ALPN) {
+        if let Some(tunnels) = tunnels {
+            tunnels::serve(&tunnels, server, configs, graceful, accepted, &shutdown).await;
+        }
+        return;
+    }
     let connection = Connection {
         peer: Some(peer),
         certificates: accepted.certificates,

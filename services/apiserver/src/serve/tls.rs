@@ -53,8 +53,8 @@ impl TlsConfigs {
             return Ok(config.clone());
         }
         let serving = cluster.keys.serving().map_err(io::Error::other)?;
-        let config =
-            pki::server_config(Arc::new(Always(serving)), &[b"h2", b"http/1.1"]).map_err(io::Error::other)?;
+        let config = pki::server_config(Arc::new(Always(serving)), &[b"h2", b"http/1.1", tunnel::ALPN])
+            .map_err(io::Error::other)?;
         let config = Arc::new(config);
         let mut all = self.0.lock();
         if all.len() >= MAX {
@@ -98,6 +98,30 @@ where
             format!("no cluster is called {name:?} at {local:?}"),
         ));
     };
+    finish(configs, cluster, start).await
+}
+
+/// Finishes the handshake for a cluster that is known already, whatever name the client asks for.
+pub(super) async fn accept_for<S>(
+    configs: &TlsConfigs,
+    cluster: &Arc<Cluster>,
+    stream: S,
+) -> io::Result<Accepted<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    finish(configs, cluster.clone(), start).await
+}
+
+async fn finish<S>(
+    configs: &TlsConfigs,
+    cluster: Arc<Cluster>,
+    start: tokio_rustls::StartHandshake<S>,
+) -> io::Result<Accepted<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let stream = start.into_stream(configs.get(&cluster)?).await?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = certificates.iter().map(|c| c.clone().into_owned()).collect();

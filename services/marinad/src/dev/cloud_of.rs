@@ -27,7 +27,11 @@ impl CloudOf for CloudOfRecords {
 impl CloudOfRecords {
     /// Knows nothing until [`Self::follow`] runs.
     pub(super) fn new(records: Records, clouds: Clouds) -> Arc<Self> {
-        Arc::new(Self { records, clouds, known: RwLock::default() })
+        Arc::new(Self {
+            records,
+            clouds,
+            known: RwLock::default(),
+        })
     }
 
     /// Follows the records until shutdown.
@@ -44,7 +48,10 @@ impl CloudOfRecords {
         // The watch begins before the list is read, so that no change falls between them.
         let changed = self.records.changed::<ClusterRecord>().await?;
         let all = self.records.list::<ClusterRecord>(None).await?;
-        *self.known.write() = all.into_iter().map(|c| (c.value.id, c.value.spec.cloud)).collect();
+        *self.known.write() = all
+            .into_iter()
+            .map(|c| (c.value.id, c.value.spec.cloud))
+            .collect();
         changed.await;
         Ok(())
     }

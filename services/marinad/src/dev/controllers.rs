@@ -30,7 +30,14 @@ pub(super) fn start(deps: &Deps<'_>, tasks: &mut JoinSet<()>, shutdown: &Shutdow
         tasks.spawn(writer.run(shutdown.clone()));
         let leadership: Arc<dyn Leadership> = slots;
         let (informers, clients, clock) = (informers.clone(), deps.clients.clone(), deps.clock.clone());
-        ManagerDeps { informers, clients, leadership, recorder, clock, role }
+        ManagerDeps {
+            informers,
+            clients,
+            leadership,
+            recorder,
+            clock,
+            role,
+        }
     };
     let schedules = role("kube-scheduler", "scheduler");
     let controls = role("kube-controller-manager", "controller-manager");
@@ -43,7 +50,11 @@ pub(super) fn start(deps: &Deps<'_>, tasks: &mut JoinSet<()>, shutdown: &Shutdow
         recorder: schedules.recorder,
         clock: schedules.clock,
     };
-    tasks.spawn(scheduler::run(scheduler::Options::default(), schedules, shutdown.clone()));
+    tasks.spawn(scheduler::run(
+        scheduler::Options::default(),
+        schedules,
+        shutdown.clone(),
+    ));
     let directory = deps.directory.clone();
     let ca = deps.directory.clone();
     let list = controllers::all(&controllers::Deps {
@@ -57,7 +68,11 @@ pub(super) fn start(deps: &Deps<'_>, tasks: &mut JoinSet<()>, shutdown: &Shutdow
     tasks.spawn(runtime::manager::run(controls, list, shutdown.clone()));
     let cloud_of = CloudOfRecords::new(deps.records.clone(), deps.clouds.clone());
     tasks.spawn(cloud_of.clone().follow(shutdown.clone()));
-    tasks.spawn(runtime::manager::run(clouds, cloud_controllers::all(cloud_of), shutdown.clone()));
+    tasks.spawn(runtime::manager::run(
+        clouds,
+        cloud_controllers::all(cloud_of),
+        shutdown.clone(),
+    ));
     informers
 }
 
@@ -65,7 +80,11 @@ pub(super) fn start(deps: &Deps<'_>, tasks: &mut JoinSet<()>, shutdown: &Shutdow
 fn pod_ranges(directory: &dyn auth::Directory, id: &ClusterId) -> Vec<controllers::PodRange> {
     let range = directory.cluster(id).and_then(|cluster| {
         let (base, prefix) = cluster.pod_cidr.split_once('/')?;
-        Some(controllers::PodRange { base: base.parse().ok()?, prefix: prefix.parse().ok()?, node_prefix: 24 })
+        Some(controllers::PodRange {
+            base: base.parse().ok()?,
+            prefix: prefix.parse().ok()?,
+            node_prefix: 24,
+        })
     });
     range.into_iter().collect()
 }
@@ -73,6 +92,10 @@ fn pod_ranges(directory: &dyn auth::Directory, id: &ClusterId) -> Vec<controller
 /// This process's name among those of its role.
 fn member() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let host: String = host
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect();
     format!("{host}-{}", std::process::id())
 }

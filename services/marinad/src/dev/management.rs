@@ -19,7 +19,10 @@ pub(super) fn keys(state: &StateDir, clock: &Clock) -> Result<pki::ClusterKeys> 
         Ok(bytes) => Ok(pki::ClusterKeys::from_bytes(&bytes)?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let address: IpAddr = Ipv4Addr::LOCALHOST.into();
-            let names = pki::ServingNames { dns: vec!["localhost".into()], ips: vec![address] };
+            let names = pki::ServingNames {
+                dns: vec!["localhost".into()],
+                ips: vec![address],
+            };
             let keys = pki::ClusterKeys::generate(&names, clock.now())?;
             StateDir::write_secret(&path, &keys.to_bytes())?;
             Ok(keys)
@@ -40,8 +43,10 @@ pub(super) async fn write_config(
         Some(path) => path.to_owned(),
         None => default_path()?,
     };
-    let old: Value =
-        std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let old: Value = std::fs::read(&path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
     let same = old["endpoint"] == endpoint && old["caCertificate"] == keys.ca_pem.as_str();
     let valid = match old["apiKey"].as_str() {
         Some(secret) if same => handle.accepts_key(secret).await,
@@ -63,7 +68,9 @@ pub(super) async fn write_config(
 fn default_path() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CONFIG_HOME") {
         Some(dir) => PathBuf::from(dir),
-        None => std::env::home_dir().context("no home directory; say --config")?.join(".config"),
+        None => std::env::home_dir()
+            .context("no home directory; say --config")?
+            .join(".config"),
     };
     Ok(base.join("marina").join("config.json"))
 }

@@ -46,7 +46,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let state = options.state_dir.open()?;
     let _lock = match state.lock()? {
         Ok(lock) => lock,
-        Err(pid) => bail!("marinad runs already (process {pid}) with {}", state.path().display()),
+        Err(pid) => bail!(
+            "marinad runs already (process {pid}) with {}",
+            state.path().display()
+        ),
     };
     if !is_root() {
         eprintln!("not root: machines of the embedded cloud are not available, clusters get cloud sim");

@@ -15,7 +15,7 @@ use cloud_api::CloudError;
 use cloud_local::LocalCloud;
 use cloud_sim::SimCloud;
 use provider::records::Records;
-use provider::{ClusterDirectory, Clouds};
+use provider::{Clouds, ClusterDirectory};
 use runtime::Clients;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -67,7 +67,11 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     let store_shutdown = Shutdown::new();
     let (store, store_task) = open_store(options, state, &clock, &store_shutdown).await?;
 
-    let local = if options.no_local_cloud { None } else { open_local(state).await? };
+    let local = if options.no_local_cloud {
+        None
+    } else {
+        open_local(state).await?
+    };
     let simulated = SimCloud::new(cloud_sim::Options::default());
     let mut all: Clouds = Clouds::new();
     all.insert(service_api::Cloud::Sim, Arc::new(simulated.clone()));
@@ -76,7 +80,8 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     }
 
     let directory = Arc::new(ClusterDirectory::new(DOMAIN));
-    let server = api_server(&store, directory.clone(), &clock, shutdown);
+    let tunnels = tunnel::TunnelServer::new();
+    let server = api_server(&store, directory.clone(), &clock, shutdown, &tunnels);
     let clients: Arc<dyn Clients> = Arc::new(InProcessClients(server.clone()));
     let management = management::keys(state, &clock)?;
     let records = Records::new(store.clone());
@@ -97,14 +102,21 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
             store: store.clone(),
             records: records.clone(),
             directory: directory.clone(),
-            access: Arc::new(ThroughApiServer { server: server.clone(), endpoint: ENDPOINT }),
+            access: Arc::new(ThroughApiServer {
+                server: server.clone(),
+                endpoint: ENDPOINT,
+            }),
             user_data: Arc::new(UserData {
                 clock: clock.clone(),
                 server: SocketAddr::new(clouds::local_options(state).gateway().into(), options.api_port),
                 domain: DOMAIN.into(),
                 endpoint: ENDPOINT,
                 region: "local".into(),
-                types: all.values().filter_map(|c| c.instances()).flat_map(|i| i.types()).collect(),
+                types: all
+                    .values()
+                    .filter_map(|c| c.instances())
+                    .flat_map(|i| i.types())
+                    .collect(),
             }),
             images: Some(Arc::new(Images(images))),
             clouds: all.clone(),
@@ -117,7 +129,17 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     .await?;
     tasks.spawn(service.run(shutdown.clone()));
 
-    open_doors(options, &server, &handle, &management, local.as_ref(), &mut tasks, shutdown).await?;
+    open_doors(
+        options,
+        &server,
+        tunnels,
+        &handle,
+        &management,
+        local.as_ref(),
+        &mut tasks,
+        shutdown,
+    )
+    .await?;
     let deps = controllers::Deps {
         store: &store,
         clients: &clients,
@@ -129,7 +151,11 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     let informers = controllers::start(&deps, &mut tasks, shutdown);
     let fleet = fake_node::Fleet::spawn(
         fake_node::Options::default(),
-        fake_node::Deps { informers, clients, clock: clock.clone() },
+        fake_node::Deps {
+            informers,
+            clients,
+            clock: clock.clone(),
+        },
         shutdown.clone(),
     );
     tasks.spawn(sim::follow(simulated, fleet, shutdown.clone()));
@@ -140,7 +166,11 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     let config = options.config.as_deref();
     let config = management::write_config(config, &endpoint, &management, &handle, PROJECT).await?;
     tracing::info!(config = %config.display(), %endpoint, "the service is up");
-    Ok(Parts { tasks, store_shutdown, store: store_task })
+    Ok(Parts {
+        tasks,
+        store_shutdown,
+        store: store_task,
+    })
 }
 
 /// The embedded cloud with its image and its network; `None` without the rights it needs.
@@ -148,7 +178,10 @@ async fn open_local(state: &StateDir) -> Result<Option<LocalCloud>> {
     match clouds::open_local(state) {
         Ok(local) => {
             clouds::build(state, None).await?;
-            local.ensure_network().await.context("cannot make the machines' network")?;
+            local
+                .ensure_network()
+                .await
+                .context("cannot make the machines' network")?;
             Ok(Some(local))
         }
         Err(CloudError::Denied(_)) => Ok(None),
@@ -183,6 +216,7 @@ fn api_server(
     directory: Arc<dyn Directory>,
     clock: &Clock,
     shutdown: &Shutdown,
+    tunnels: &tunnel::TunnelServer,
 ) -> ApiServer {
     let decoder = apiserver::StoreDecoder::new(directory.clone());
     let objects = auth::Objects::new(store.clone(), decoder);
@@ -195,11 +229,17 @@ fn api_server(
         clock: clock.clone(),
         shutdown: shutdown.clone(),
     })
+    .options(apiserver::Options {
+        dialer: Some(Arc::new(tunnels.clone())),
+        ..apiserver::Options::default()
+    })
     .build()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
 }
 
 async fn start_registry(
@@ -210,7 +250,11 @@ async fn start_registry(
 ) -> Result<()> {
     let busybox = cloud_local::node_image_busybox(&local.options().image_dir);
     oci::seeds::install(images, busybox.as_deref()).context("cannot make the images that Marina brings")?;
-    let socket = listen(SocketAddr::new(local.options().gateway().into(), clouds::REGISTRY_PORT)).await?;
+    let socket = listen(SocketAddr::new(
+        local.options().gateway().into(),
+        clouds::REGISTRY_PORT,
+    ))
+    .await?;
     let (registry, shutdown) = (oci::Registry::new(images.clone()), shutdown.clone());
     tasks.spawn(async move {
         if let Err(error) = registry.run(socket, shutdown).await {
@@ -223,6 +267,7 @@ async fn start_registry(
 async fn open_doors(
     options: &Options,
     server: &ApiServer,
+    tunnels: tunnel::TunnelServer,
     handle: &provider::Handle,
     management: &pki::ClusterKeys,
     local: Option<&LocalCloud>,
@@ -230,12 +275,18 @@ async fn open_doors(
     shutdown: &Shutdown,
 ) -> Result<()> {
     let rest_socket = listen((Ipv4Addr::LOCALHOST, options.rest_port).into()).await?;
-    tasks.spawn(rest::serve(rest_socket, rest::tls(management)?, handle.router(), shutdown.clone()));
+    tasks.spawn(rest::serve(
+        rest_socket,
+        rest::tls(management)?,
+        handle.router(),
+        shutdown.clone(),
+    ));
     // One socket for all clusters' addresses. It is bound to every address of the machine, because a range cannot be
     // bound; the listener turns away what did not come to a loopback address or to the machines' gateway.
     let api_socket = listen((Ipv4Addr::UNSPECIFIED, options.api_port).into()).await?;
     let gateway = local.map(|l| IpAddr::from(l.options().gateway()));
     let listener = Listener::new(server.clone(), api_socket)
+        .tunnels(tunnels)
         .only_at(move |address| address.is_loopback() || Some(address) == gateway);
     tasks.spawn(listener.run(shutdown.clone()));
     Ok(())

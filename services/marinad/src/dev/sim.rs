@@ -8,8 +8,10 @@ use std::collections::HashMap;
 
 /// Makes fake nodes follow the instances of a simulated cloud, until shutdown.
 pub(super) async fn follow(cloud: SimCloud, fleet: Fleet, shutdown: Shutdown) {
-    let types: HashMap<String, InstanceType> =
-        Instances::types(&cloud).into_iter().map(|t| (t.name.clone(), t)).collect();
+    let types: HashMap<String, InstanceType> = Instances::types(&cloud)
+        .into_iter()
+        .map(|t| (t.name.clone(), t))
+        .collect();
     let mut known: HashMap<String, (ClusterId, String)> = HashMap::new();
     let mut changes = cloud.instances_changed();
     loop {
@@ -26,8 +28,15 @@ pub(super) async fn follow(cloud: SimCloud, fleet: Fleet, shutdown: Shutdown) {
                 }
                 stays
             });
-            for instance in running.values().filter(|i| !known.contains_key(&i.id)).collect::<Vec<_>>() {
-                let cluster = instance.tags.get(TAG_CLUSTER).and_then(|c| c.parse::<ClusterId>().ok());
+            for instance in running
+                .values()
+                .filter(|i| !known.contains_key(&i.id))
+                .collect::<Vec<_>>()
+            {
+                let cluster = instance
+                    .tags
+                    .get(TAG_CLUSTER)
+                    .and_then(|c| c.parse::<ClusterId>().ok());
                 if let (Some(cluster), Some(spec)) = (cluster, describe(instance, &types)) {
                     fleet.add(&cluster, spec);
                     known.insert(instance.id.clone(), (cluster, instance.name.clone()));
