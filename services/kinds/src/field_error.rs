@@ -132,6 +132,11 @@ impl FieldErrors {
             format!("Not found: {}", shown(&value.into())),
         );
     }
+    /// [`Self::not_found`] with a reason.
+    pub fn not_found_because(&mut self, path: &Path, value: impl Into<Value>, detail: &str) {
+        let head = format!("Not found: {}", shown(&value.into()));
+        self.push("FieldValueNotFound", path, with_detail(head, detail));
+    }
     /// A text of more than `max` bytes.
     pub fn too_long(&mut self, path: &Path, max: usize) {
         let unit = if max == 1 { "byte" } else { "bytes" };

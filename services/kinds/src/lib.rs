@@ -18,6 +18,7 @@ mod core;
 mod cron;
 mod discovery;
 mod edit;
+mod extension;
 mod field_error;
 mod flow_control;
 mod ip;

@@ -65,9 +65,18 @@ pub(crate) fn validate(object: &Value, names: Names, cx: &Cx<'_>, errors: &mut F
 
 /// The rules that hold for new and updated objects.
 fn validate_shared(meta: &Value, path: &Path, cx: &Cx<'_>, errors: &mut FieldErrors) {
-    // Kinds of others may call their finalizers as they like.
+    // Kinds of others may call their finalizers as they like, and upstream forgot some of its own.
     let group = cx.resource.group;
-    let built_in = !group.contains('.') || group.ends_with(".k8s.io");
+    let lax = [
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "apiregistration.k8s.io",
+        "coordination.k8s.io",
+        "events.k8s.io",
+        "node.k8s.io",
+        "policy",
+    ];
+    let built_in = (!group.contains('.') || group.ends_with(".k8s.io")) && !lax.contains(&group);
     validate_labels(&meta["labels"], &path.child("labels"), errors);
     validate_annotations(&meta["annotations"], &path.child("annotations"), errors);
     validate_owners(&meta["ownerReferences"], &path.child("ownerReferences"), errors);

@@ -2,8 +2,8 @@
 
 use crate::{Plain, Rules};
 use crate::{
-    admission, apps, autoscaling, batch, certificates, coordination, core, discovery, flow_control,
-    networking,
+    admission, apps, autoscaling, batch, certificates, coordination, core, discovery, extension,
+    flow_control, networking,
 };
 use crate::{node, policy, rbac, resource, scheduling, storage, storage_migration};
 
@@ -42,6 +42,8 @@ pub fn rules(group: &str, kind: &str) -> &'static dyn Rules {
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
             &admission::webhooks::VALIDATING
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &extension::definition::Definition,
+        ("apiregistration.k8s.io", "APIService") => &extension::api_service::ApiService,
         ("apps", "ControllerRevision") => &apps::controller_revision::ControllerRevision,
         ("apps", "DaemonSet") => &apps::daemon_set::DaemonSet,
         ("apps", "Deployment") => &apps::deployment::Deployment,

@@ -5,6 +5,7 @@ use machinery::{Value, quote::go_json};
 use super::{default_match, validate_match};
 use crate::edit::within;
 use crate::table::{AGE, NAME, age, cell, name as name_cell, text};
+use crate::types::label_selector;
 use crate::{Column, Cx, FieldErrors, Path, Rules};
 
 /// Rules of bindings of policies.
@@ -21,8 +22,13 @@ impl Rules for PolicyBinding {
 
     fn validate(&self, object: &Value, cx: &Cx<'_>, errors: &mut FieldErrors) {
         let (spec, path) = (&object["spec"], Path::new("spec"));
-        if spec["policyName"].is_zero() {
-            errors.required(&path.child("policyName"), "");
+        match spec["policyName"].as_str().unwrap_or_default() {
+            "" => errors.required(&path.child("policyName"), ""),
+            text => errors.invalid_each(
+                &path.child("policyName"),
+                text,
+                machinery::name::dns1123_subdomain(text),
+            ),
         }
         let (param, at) = (&spec["paramRef"], path.child("paramRef"));
         if !param.is_null() {
@@ -35,8 +41,9 @@ impl Rules for PolicyBinding {
                 }
                 _ => {}
             }
+            label_selector::validate(&param["selector"], &at.child("selector"), errors);
             let action = &param["parameterNotFoundAction"];
-            errors.enumeration(&at.child("parameterNotFoundAction"), action, &["Allow", "Deny"]);
+            errors.enumeration(&at.child("parameterNotFoundAction"), action, &["Deny", "Allow"]);
         }
         if !spec["matchResources"].is_null() {
             validate_match(&spec["matchResources"], &path.child("matchResources"), errors);

@@ -43,7 +43,11 @@ pub(crate) fn validate_selector_and_template(
     match Selector::from_object(selector) {
         Err(_) if kind == "StatefulSet" => errors.invalid(&at, selector.clone(), ""),
         Err(_) if kind == "DaemonSet" => {}
-        Err(_) => errors.invalid(&at, selector.clone(), "invalid label selector"),
+        Err(_) => {
+            // Upstream does not look at the template then.
+            errors.invalid(&at, selector.clone(), "invalid label selector");
+            return;
+        }
         Ok(parsed) => {
             let labels = template.at(&["metadata", "labels"]);
             if !parsed.matches_map(labels) {

@@ -92,9 +92,9 @@ impl Rules for Autoscaler {
         }
         let version = spec["scaleTargetRef"]["apiVersion"].as_str().unwrap_or_default();
         let target = path.child("scaleTargetRef.apiVersion");
-        if !version.contains('/')
-            && !(version == "v1" && spec["scaleTargetRef"]["kind"].as_str() == Some("ReplicationController"))
-        {
+        let of_core = spec["scaleTargetRef"]["kind"].as_str() == Some("ReplicationController");
+        let grouped = version.contains('/') || (version == "v1" && of_core);
+        if !grouped {
             errors.invalid(&target, version.to_owned(), "apiVersion must specify API group");
         }
         let metrics = spec.list_at(&["metrics"]);

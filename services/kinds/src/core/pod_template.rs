@@ -4,7 +4,7 @@ use machinery::Value;
 
 use crate::table::{NAME, containers, labels, name as name_cell, text};
 use crate::types::pod_template;
-use crate::{Column, Cx, Rules};
+use crate::{Column, Cx, FieldErrors, Path, Rules};
 
 /// Rules of pod templates.
 pub(crate) struct PodTemplate;
@@ -16,6 +16,10 @@ impl Rules for PodTemplate {
 
     fn counts_generations(&self) -> bool {
         true
+    }
+
+    fn validate(&self, object: &Value, _cx: &Cx<'_>, errors: &mut FieldErrors) {
+        pod_template::validate(&object["template"], &Path::new("template"), errors);
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -52,16 +52,12 @@ impl Rules for Secret {
             }
             "kubernetes.io/dockercfg" => docker_config(object, ".dockercfg", errors),
             "kubernetes.io/dockerconfigjson" => docker_config(object, ".dockerconfigjson", errors),
-            "kubernetes.io/basic-auth" => {
-                if !has("username") && !has("password") {
-                    errors.required(&data.key("username"), "");
-                    errors.required(&data.key("password"), "");
-                }
+            "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+                errors.required(&data.key("username"), "");
+                errors.required(&data.key("password"), "");
             }
-            "kubernetes.io/ssh-auth" => {
-                if object["data"]["ssh-privatekey"].is_zero() {
-                    errors.required(&data.key("ssh-privatekey"), "");
-                }
+            "kubernetes.io/ssh-auth" if object["data"]["ssh-privatekey"].is_zero() => {
+                errors.required(&data.key("ssh-privatekey"), "");
             }
             "kubernetes.io/tls" => {
                 need("tls.crt", errors);

@@ -40,6 +40,13 @@ pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut FieldErrors) {
             name::dns1123_subdomain(class),
         );
     }
+    if let Some(class) = spec["volumeAttributesClassName"]
+        .as_str()
+        .filter(|c| !c.is_empty())
+    {
+        let at = path.child("volumeAttributesClassName");
+        errors.invalid_each(&at, class, name::dns1123_subdomain(class));
+    }
     volume_mode(&spec["volumeMode"], &path.child("volumeMode"), errors);
     for field in ["dataSource", "dataSourceRef"] {
         let source = &spec[field];

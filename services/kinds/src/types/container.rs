@@ -2,7 +2,7 @@
 
 use machinery::{Map, Value, name};
 
-use super::{env, probe, resources, security_context, volume};
+use super::{env, probe, resources, restart, security_context, volume};
 use crate::edit::{each, fill, fill_zero, text, within};
 use crate::{FieldErrors, Path};
 
@@ -66,6 +66,18 @@ pub(crate) fn validate_all(spec: &Value, volumes: &[&str], path: &Path, errors: 
         errors.required(&at, "");
     }
     let grace = spec["terminationGracePeriodSeconds"].as_i64();
+    let pod_policy = spec["restartPolicy"].as_str().unwrap_or_default();
+    let claims = spec.list_at(&["resourceClaims"]);
+    for key in ["containers", "initContainers", "ephemeralContainers"] {
+        for (i, container) in spec.list_at(&[key]).iter().enumerate() {
+            let at = path.child(key).index(i);
+            restart::validate_resize(container, pod_policy, &at, errors);
+            claim_names(container, claims, &at.child("resources.claims"), errors);
+            if key != "ephemeralContainers" {
+                restart::validate(container, &at, errors);
+            }
+        }
+    }
     let mut names: Vec<&str> = Vec::new();
     for (i, container) in ordinary.iter().enumerate() {
         let at = at.index(i);
@@ -103,6 +115,9 @@ pub(crate) fn validate_all(spec: &Value, volumes: &[&str], path: &Path, errors: 
             "readinessProbe",
             "startupProbe",
             "ports",
+            "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
         ] {
             if !container[field].is_zero() {
                 errors.forbidden(&at.child(field), "cannot be set for an Ephemeral Container");
@@ -120,6 +135,32 @@ pub(crate) fn validate_all(spec: &Value, volumes: &[&str], path: &Path, errors: 
                 .any(|c| c["name"].as_str() == Some(target))
         {
             errors.not_found(&at.child("targetContainerName"), target.to_owned());
+        }
+    }
+}
+
+/// Claims that a container uses are claims of its pod.
+fn claim_names(container: &Value, claims: &[Value], path: &Path, errors: &mut FieldErrors) {
+    for (i, claim) in container.list_at(&["resources", "claims"]).iter().enumerate() {
+        let at = path.index(i);
+        let name = claim["name"].as_str().unwrap_or_default();
+        if name.is_empty() {
+            errors.required(&at, "");
+            continue;
+        }
+        if let Some(request) = claim["request"].as_str().filter(|r| !r.is_empty()) {
+            errors.invalid_each(&at.child("request"), request, name::dns1123_label(request));
+        }
+        if !claims.iter().any(|c| c["name"] == claim["name"]) {
+            let mut known: Vec<&str> = claims.iter().filter_map(|c| c["name"].as_str()).collect();
+            known.sort_unstable();
+            let end = if known.is_empty() {
+                " which is empty".to_owned()
+            } else {
+                format!(": {}", known.join(", "))
+            };
+            let detail = format!("must be one of the names in pod.spec.resourceClaims{end}");
+            errors.not_found_because(&at, name.to_owned(), &detail);
         }
     }
 }
@@ -208,6 +249,23 @@ fn validate_ports(ports: &[Value], path: &Path, errors: &mut FieldErrors) {
     }
 }
 
+/// Read-only also below the mount.
+fn read_only(mount: &Value, path: &Path, errors: &mut FieldErrors) {
+    match mount["recursiveReadOnly"].as_str() {
+        None | Some("Disabled") => {}
+        Some("Enabled" | "IfPossible") => {
+            if mount["readOnly"].as_bool() != Some(true) {
+                errors.forbidden(path, "may only be specified when readOnly is true");
+            }
+            if mount["mountPropagation"].as_str().is_some_and(|p| p != "None") {
+                let detail = "may only be specified when mountPropagation is None or not specified";
+                errors.forbidden(path, detail);
+            }
+        }
+        Some(other) => errors.not_supported(path, other.to_owned(), &["Disabled", "Enabled", "IfPossible"]),
+    }
+}
+
 fn validate_mounts(container: &Value, volumes: &[&str], path: &Path, errors: &mut FieldErrors) {
     let (mounts, devices) = (
         container.list_at(&["volumeMounts"]),
@@ -246,6 +304,7 @@ fn validate_mounts(container: &Value, volumes: &[&str], path: &Path, errors: &mu
             }
             volume::descending_path(of("subPathExpr"), &list.child("subPathExpr"), errors);
         }
+        read_only(mount, &list.child("recursiveReadOnly"), errors);
         let propagation = &mount["mountPropagation"];
         if !propagation.is_null() {
             let known = ["Bidirectional", "HostToContainer", "None"];
@@ -266,6 +325,10 @@ fn validate_mounts(container: &Value, volumes: &[&str], path: &Path, errors: &mu
         if of("devicePath").is_empty() {
             errors.required(&at.child("devicePath"), "");
         }
+        if mounts.iter().any(|m| m["name"] == device["name"]) {
+            let detail = "must not already exist in volumeMounts";
+            errors.invalid(&at.child("name"), of("name").to_owned(), detail);
+        }
         if devices[..i]
             .iter()
             .any(|d| d["devicePath"] == device["devicePath"])
@@ -276,7 +339,7 @@ fn validate_mounts(container: &Value, volumes: &[&str], path: &Path, errors: &mu
                 "must be unique",
             );
         }
-        if !of("name").is_empty() && !volumes.contains(&of("name")) {
+        if !volumes.contains(&of("name")) {
             errors.not_found(&at.child("name"), of("name").to_owned());
         }
     }

@@ -8,6 +8,7 @@ pub(crate) mod pod_spec;
 pub(crate) mod pod_template;
 pub(crate) mod probe;
 pub(crate) mod resources;
+pub(crate) mod restart;
 pub(crate) mod scheduling;
 pub(crate) mod security_context;
 pub(crate) mod volume;

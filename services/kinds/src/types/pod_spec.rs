@@ -91,6 +91,26 @@ pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut FieldErrors) {
     let constraints = spec.list_at(&["topologySpreadConstraints"]);
     scheduling::spread(constraints, &path.child("topologySpreadConstraints"), errors);
     names(spec, path, errors);
+    claims(spec, path, errors);
+    if spec["hostPID"].as_bool() == Some(true) && spec["shareProcessNamespace"].as_bool() == Some(true) {
+        let at = path.child("securityContext.shareProcessNamespace");
+        errors.invalid(
+            &at,
+            true,
+            "ShareProcessNamespace and HostPID cannot both be enabled",
+        );
+    }
+    let whole = &spec["resources"];
+    if !whole.is_null() {
+        let at = path.child("resources");
+        if !whole["claims"].is_zero() {
+            errors.forbidden(
+                &at.child("claims"),
+                "claims may not be set for Resources at pod-level",
+            );
+        }
+        resources::validate_requirements(whole, &at, errors);
+    }
     if let Some(n) = spec["activeDeadlineSeconds"].as_i64() {
         for message in name::in_range(n, 1, i64::from(i32::MAX)) {
             errors.invalid(&path.child("activeDeadlineSeconds"), n, &message);
@@ -152,7 +172,52 @@ fn host_network(spec: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
+/// Claims of devices: each has one source.
+fn claims(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    let claims = spec.list_at(&["resourceClaims"]);
+    for (i, claim) in claims.iter().enumerate() {
+        let at = path.child("resourceClaims").index(i);
+        match claim["name"].as_str().unwrap_or_default() {
+            "" => errors.required(&at.child("name"), ""),
+            text if claims[..i].iter().any(|c| c["name"] == claim["name"]) => {
+                errors.duplicate(&at.child("name"), text.to_owned());
+            }
+            text => errors.invalid_each(&at.child("name"), text, name::dns1123_label(text)),
+        }
+        let sources = ["resourceClaimName", "resourceClaimTemplateName"];
+        match sources.iter().filter(|s| !claim[**s].is_null()).count() {
+            0 => {
+                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.invalid(&at, claim.clone(), detail);
+            }
+            1 => {}
+            _ => {
+                let detail =
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.invalid(&at, claim.clone(), detail);
+            }
+        }
+        for source in sources {
+            if let Some(text) = claim[source].as_str() {
+                errors.invalid_each(&at.child(source), text, name::dns1123_subdomain(text));
+            }
+        }
+    }
+}
+
 fn names(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    if let Some(text) = spec["hostnameOverride"].as_str() {
+        let at = path.child("hostnameOverride");
+        for field in ["setHostnameAsFQDN", "hostNetwork"] {
+            if spec[field].as_bool() == Some(true) {
+                errors.forbidden(&at, &format!("may not be specified when {field} is true"));
+            }
+        }
+        if text.len() > 64 {
+            errors.too_long(&at, 64);
+        }
+        errors.invalid_each(&at, text, name::dns1123_subdomain(text));
+    }
     type Check = fn(&str) -> Vec<String>;
     let checks: [(&str, Check); 6] = [
         ("serviceAccountName", name::dns1123_subdomain),

@@ -59,6 +59,14 @@ pub(crate) fn validate_pod(context: &Value, path: &Path, errors: &mut FieldError
             &known,
         );
     }
+    if !context["seLinuxChangePolicy"].is_null() {
+        let known = ["MountOption", "Recursive"];
+        errors.enumeration(
+            &path.child("seLinuxChangePolicy"),
+            &context["seLinuxChangePolicy"],
+            &known,
+        );
+    }
     profiles(context, path, errors);
 }
 

@@ -84,6 +84,7 @@ pub(crate) fn validate_all<'a>(volumes: &'a [Value], path: &Path, errors: &mut F
     let mut names = Vec::new();
     for (i, volume) in volumes.iter().enumerate() {
         let at = path.index(i);
+        let before = errors.0.len();
         let sources: Vec<&str> = volume
             .as_map()
             .into_iter()
@@ -101,7 +102,13 @@ pub(crate) fn validate_all<'a>(volumes: &'a [Value], path: &Path, errors: &mut F
             if n == 0 {
                 validate_source(source, &volume[*source], &at.child(source), errors);
             } else {
-                errors.forbidden(&at.child(source), "may not specify more than 1 volume type");
+                // Upstream spells some of them so.
+                let shown = match *source {
+                    "downwardAPI" => "downwarAPI",
+                    "cephfs" => "cephFS",
+                    other => other,
+                };
+                errors.forbidden(&at.child(shown), "may not specify more than 1 volume type");
             }
         }
         let name = volume["name"].as_str().unwrap_or_default();
@@ -112,7 +119,8 @@ pub(crate) fn validate_all<'a>(volumes: &'a [Value], path: &Path, errors: &mut F
         errors.invalid_each(&at.child("name"), name, name::dns1123_label(name));
         if names.contains(&name) {
             errors.duplicate(&at.child("name"), name.to_owned());
-        } else {
+        } else if errors.0.len() == before {
+            // As upstream: nothing can be mounted from a volume that is wrong.
             names.push(name);
         }
     }

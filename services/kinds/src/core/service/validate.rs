@@ -269,7 +269,8 @@ fn traffic(spec: &Value, path: &Path, errors: &mut FieldErrors) {
 pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let (spec, was, path) = (&new["spec"], &old["spec"], Path::new("spec"));
     let external = |s: &Value| s["type"].as_str() == Some("ExternalName");
-    if !external(spec) && !external(was) && !(headless(spec) && headless(was)) {
+    let free = external(spec) || external(was) || (headless(spec) && headless(was));
+    if !free {
         let (ips, had) = (spec.list_at(&["clusterIPs"]), was.list_at(&["clusterIPs"]));
         let at = path.child("clusterIPs");
         if ips.is_empty() && !had.is_empty() {
