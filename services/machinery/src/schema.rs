@@ -21,7 +21,7 @@ pub struct Catalog {
     /// By `apiVersion` and kind, e.g. `apps/v1` and `Deployment`: kinds, lists and options alike.
     pub by_kind: HashMap<(&'static str, &'static str), TypeId>,
     /// Every field name, so that parsed keys need no allocation.
-    pub names: HashSet<&'static str>,
+    pub names: HashSet<&'static str, std::hash::BuildHasherDefault<NameHasher>>,
     /// All resources, in discovery's order (core first, then groups by their priority).
     pub resources: Vec<Resource>,
 }
@@ -271,6 +271,27 @@ impl Field {
             default: None,
             since: 0,
         }
+    }
+}
+
+/// A fast hash of short names that nobody attacks: what is hashed comes from requests, but it is only looked up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameHasher(u64);
+
+impl std::hash::Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+    fn write_u8(&mut self, byte: u8) {
+        self.0 = self.0.rotate_left(5) ^ u64::from(byte);
+    }
+    fn finish(&self) -> u64 {
+        // The low bits choose the bucket; the high ones are the best mixed.
+        self.0 ^ (self.0 >> 32)
     }
 }
 

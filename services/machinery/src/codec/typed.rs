@@ -358,7 +358,8 @@ impl Slots {
     /// Makes room for an object; its field `i` is at the returned position plus `i`. Null is not set.
     pub(crate) fn open(&mut self, ty: &TypeDef) -> usize {
         let base = self.values.len();
-        self.values.resize(base + ty.fields.len(), Value::Null);
+        self.values
+            .extend(std::iter::repeat_with(|| Value::Null).take(ty.fields.len()));
         base
     }
 

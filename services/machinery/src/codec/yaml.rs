@@ -415,6 +415,23 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_stand_twice_are_told_with_their_line() {
+        let mut duplicates = Vec::new();
+        let value = parse_with(b"a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 4\n", None, &mut duplicates);
+        assert_eq!(
+            duplicates,
+            [
+                "line 5: key \"c\" already set in map",
+                "line 6: key \"a\" already set in map"
+            ]
+        );
+        assert_eq!(
+            value.map(|v| json::to_string(&v)).as_deref(),
+            Ok(r#"{"a":4,"b":{"c":3,"d":2}}"#)
+        );
+    }
+
+    #[test]
     fn aliases_cannot_blow_up_a_small_text() {
         let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for n in 1..9 {

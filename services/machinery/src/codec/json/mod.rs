@@ -6,6 +6,9 @@ mod write;
 pub use parse::{parse, parse_reporting};
 pub use write::{to_string, to_vec, write, write_str};
 
+use std::collections::HashMap;
+
+use self::parse::Report;
 use super::{DecodeError, DecodeOptions, Decoded, Strictness, sort_problems, typed};
 use crate::{Catalog, TypeId};
 
@@ -20,15 +23,56 @@ pub fn decode(
     options: DecodeOptions,
 ) -> Result<Decoded, DecodeError> {
     let strict = options.strictness != Strictness::Ignore;
-    let mut problems = Vec::new();
-    let value = parse::parse_with(bytes, Some(catalog), strict.then_some(&mut problems))?;
+    let mut report = Report::default();
+    let value = parse::parse_with(bytes, Some(catalog), strict.then_some(&mut report))?;
     let mut converter = typed::Converter::new(catalog, strict);
     let value = converter.root(ty, value)?;
-    // Upstream reports what its decoder of maps finds first: duplicates and unknown fields in one pass. Here
-    // duplicates come first.
-    problems.append(&mut converter.problems);
-    problems.truncate(super::MAX_PROBLEMS);
+    let unknown = std::mem::take(&mut converter.problems);
+    let problems = if report.duplicates.is_empty() {
+        unknown
+    } else {
+        in_order(bytes, unknown, report)?
+    };
     Ok(sort_problems(value, problems, options))
+}
+
+/// Unknown and duplicate fields in the order of the text, as upstream's decoder meets them in one pass. What stands
+/// inside an unknown field is skipped there, so duplicates in it are none.
+fn in_order(bytes: &[u8], unknown: Vec<String>, report: Report) -> Result<Vec<String>, DecodeError> {
+    let mut places = Report {
+        positions: Some(HashMap::new()),
+        ..Report::default()
+    };
+    parse::parse_with(bytes, None, Some(&mut places))?;
+    let positions = places.positions.unwrap_or_default();
+    let path = |text: &str| {
+        text.strip_prefix("unknown field \"")
+            .and_then(|t| t.strip_suffix('"'))
+            .map(str::to_owned)
+    };
+    let paths: Vec<String> = unknown.iter().filter_map(|text| path(text)).collect();
+    let skipped = |duplicate: &str| {
+        paths.iter().any(|p| {
+            duplicate
+                .strip_prefix(&**p)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    };
+    let mut all: Vec<(usize, String)> = report
+        .duplicates
+        .into_iter()
+        .filter(|(_, path)| !skipped(path))
+        .map(|(at, path)| (at, format!("duplicate field \"{path}\"")))
+        .collect();
+    all.extend(
+        paths
+            .iter()
+            .zip(unknown)
+            .map(|(path, text)| (positions.get(path).copied().unwrap_or(usize::MAX), text)),
+    );
+    all.sort_by_key(|(at, _)| *at);
+    all.truncate(super::MAX_PROBLEMS);
+    Ok(all.into_iter().map(|(_, text)| text).collect())
 }
 
 #[cfg(test)]
@@ -107,7 +151,7 @@ mod tests {
     #[test]
     fn objects_become_what_go_would_print() {
         let text = r#"{"more":1,"spec":{"labels":{"b":"1","a":null},"paused":false,"replicas":0,"cpu":"0.5",
-            "at":"2026-01-01T01:00:00+01:00","args":[],"no":{"x":1},"replicas":3}}"#;
+            "at":"2026-01-01T01:00:00+01:00","args":[],"no":{"x":1,"x":2},"replicas":3}}"#;
         let options = DecodeOptions {
             strictness: Strictness::Strict,
         };
@@ -117,9 +161,9 @@ mod tests {
             r#"{"spec":{"replicas":3,"labels":{"a":"","b":"1"},"at":"2026-01-01T00:00:00Z","cpu":"500m"},"status":{}}"#
         );
         let errors = [
-            "duplicate field \"spec.replicas\"",
             "unknown field \"more\"",
             "unknown field \"spec.no\"",
+            "duplicate field \"spec.replicas\"",
         ];
         assert_eq!(got.strict_errors, errors);
         let relaxed = decode(text.as_bytes(), &catalog(), TypeId(0), DecodeOptions::default()).unwrap();

@@ -22,13 +22,30 @@ pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_reporting(bytes: &[u8], problems: &mut Vec<String>) -> Result<Value, DecodeError> {
-    parse_with(bytes, None, Some(problems))
+    let mut report = Report::default();
+    let value = parse_with(bytes, None, Some(&mut report))?;
+    problems.extend(
+        report
+            .duplicates
+            .into_iter()
+            .map(|(_, path)| format!("duplicate field \"{path}\"")),
+    );
+    Ok(value)
+}
+
+/// What a parser tells besides the tree.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// Keys that stand twice: where the second stands, and its path.
+    pub(super) duplicates: Vec<(usize, String)>,
+    /// Where each path stands first, if wanted.
+    pub(super) positions: Option<HashMap<String, usize>>,
 }
 
 pub(super) fn parse_with(
     bytes: &[u8],
     catalog: Option<&Catalog>,
-    problems: Option<&mut Vec<String>>,
+    report: Option<&mut Report>,
 ) -> Result<Value, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let mut parser = Parser {
@@ -36,7 +53,7 @@ pub(super) fn parse_with(
         text: text.as_bytes(),
         at: 0,
         catalog,
-        problems,
+        report,
         path: Vec::new(),
         depth: 0,
     };
@@ -57,8 +74,8 @@ struct Parser<'a> {
     text: &'a [u8],
     at: usize,
     catalog: Option<&'a Catalog>,
-    problems: Option<&'a mut Vec<String>>,
-    /// Where we are, kept only when problems are wanted.
+    report: Option<&'a mut Report>,
+    /// Where we are, kept only when a report is wanted.
     path: Vec<Step>,
     depth: usize,
 }
@@ -186,12 +203,12 @@ impl<'a> Parser<'a> {
             return Ok(Value::List(items));
         }
         loop {
-            if self.problems.is_some() {
+            if self.report.is_some() {
                 self.path.push(Step::Item(items.len()));
             }
             self.space();
             items.push(self.value()?);
-            if self.problems.is_some() {
+            if self.report.is_some() {
                 self.path.pop();
             }
             self.space();
@@ -238,14 +255,20 @@ impl<'a> Parser<'a> {
                 }
                 seen.get(&key).copied()
             };
-            if let Some(problems) = &mut self.problems {
+            if let Some(report) = &mut self.report {
                 self.path.push(Step::Key(key.clone()));
-                if stands.is_some() && problems.len() < MAX_PROBLEMS {
-                    problems.push(format!("duplicate field \"{}\"", shown(&self.path)));
+                if stands.is_some() && report.duplicates.len() < MAX_PROBLEMS {
+                    let path = shown(&self.path);
+                    if report.duplicates.iter().all(|(_, known)| *known != path) {
+                        report.duplicates.push((self.at, path));
+                    }
+                }
+                if let Some(positions) = &mut report.positions {
+                    positions.entry(shown(&self.path)).or_insert(self.at);
                 }
             }
             let value = self.value()?;
-            if self.problems.is_some() {
+            if self.report.is_some() {
                 self.path.pop();
             }
             match stands {
