@@ -9,7 +9,7 @@ mod hpa;
 use machinery::{Resource, Value};
 
 /// Turns an object of one version into another. Objects of the same version are returned as they are.
-pub fn convert(mut object: Value, from: &Resource, to: &Resource) -> Value {
+pub(crate) fn convert(mut object: Value, from: &Resource, to: &Resource) -> Value {
     if from.version == to.version && from.group == to.group {
         return object;
     }

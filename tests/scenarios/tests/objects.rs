@@ -225,6 +225,11 @@ async fn a_pod_without_a_node_dies_at_once_and_one_with_a_node_gracefully() {
     let again = t.post(&format!("{PODS}/bound/binding"), &binding).await;
     assert_eq!(again.code, 409);
 
+    let selected = t
+        .get(&format!("{PODS}?fieldSelector=spec.nodeName%3Dn1"))
+        .await
+        .ok();
+    assert_eq!(selected.list_at(&["items"]).len(), 1);
     let dying = t.delete(&format!("{PODS}/bound")).await.ok();
     assert_eq!(
         dying.int_at(&["metadata", "deletionGracePeriodSeconds"]),
