@@ -53,7 +53,6 @@ const ORDER: &[(u64, Inside, &[&str])] = &[
             "kube-proxy",
             "node-network",
             "provider",
-            "front-door",
             "cloud-local",
             "cloud-sim",
         ],
@@ -61,7 +60,7 @@ const ORDER: &[(u64, Inside, &[&str])] = &[
     (
         5,
         Inside::LeftToRight,
-        &["cloud-all", "marinad", "marina-node", "marina"],
+        &["marinad", "marina-node", "marina"],
     ),
 ];
 
