@@ -18,6 +18,7 @@ mod replicaset;
 mod root_ca;
 mod service;
 mod serviceaccount;
+mod statefulset;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;

@@ -48,6 +48,7 @@ pub fn all(deps: &Deps) -> Vec<Arc<dyn Controller>> {
         Arc::new(crate::replicaset::Replicas::<ReplicaSet>::default()),
         Arc::new(crate::replicaset::Replicas::<ReplicationController>::default()),
         Arc::new(crate::deployment::Deployments),
+        Arc::new(crate::statefulset::StatefulSets),
         Arc::new(crate::endpoints::EndpointsController),
         Arc::new(crate::endpointslice::EndpointSlices),
         Arc::new(crate::node_ipam::NodeIpam::new(deps.pod_ranges.clone())),

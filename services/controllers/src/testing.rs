@@ -1,6 +1,7 @@
 //! Short ways to objects, for tests.
 
-use crate::kinds::{Object, Pod};
+use crate::kinds::Pod;
+use api::Object;
 
 /// Any object from JSON.
 pub(crate) fn object<K: Object>(json: &str) -> K {

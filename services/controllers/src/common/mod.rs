@@ -3,6 +3,7 @@
 pub(crate) mod claim;
 pub(crate) mod conditions;
 pub(crate) mod hash;
+pub(crate) mod nodes;
 pub(crate) mod numbers;
 pub(crate) mod pods;
 pub(crate) mod revisions;

@@ -1,7 +1,7 @@
 //! What a pod's status means to those who manage it (upstream's `pkg/api/v1/pod` and `controller_utils`).
 
 use super::{Meta, Object, conditions, plus};
-use crate::kinds::{Pod, PodSpec};
+use crate::kinds::Pod;
 use jiff::Timestamp;
 use std::cmp::{Ordering, Reverse};
 
@@ -103,11 +103,6 @@ pub(crate) fn deletion_order(a: &Pod, b: &Pod, crowd: impl Fn(&Pod) -> usize, no
         .then_with(|| Reverse(restarts(a)).cmp(&Reverse(restarts(b))))
         .then_with(|| age(Some(a.created())).cmp(&age(Some(b.created()))))
         .then_with(|| a.uid().cmp(b.uid()))
-}
-
-/// A pod's spec; a template without one is refused by the API server, so an empty one stands in.
-pub(crate) fn spec(pod: &Pod) -> PodSpec {
-    pod.spec.clone().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use runtime::{Controller, Cx, Error, EventType, Key, Next, Wiring};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Deployments;
+pub(crate) struct Deployments;
 
 #[async_trait]
 impl Controller for Deployments {

@@ -12,7 +12,7 @@ use runtime::{Controller, Cx, Error, Key, Next, Wiring};
 
 /// See the module. Keys are Services.
 #[derive(Debug, Default)]
-pub struct EndpointsController;
+pub(crate) struct EndpointsController;
 
 #[async_trait]
 impl Controller for EndpointsController {

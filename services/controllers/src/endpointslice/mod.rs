@@ -19,7 +19,7 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// See the module. Keys are Services.
 #[derive(Debug, Default)]
-pub struct EndpointSlices;
+pub(crate) struct EndpointSlices;
 
 #[async_trait]
 impl Controller for EndpointSlices {

@@ -31,7 +31,7 @@ pub(crate) const ORPHAN: &str = "orphan";
 const GONE: usize = 16_384;
 
 /// See the module. Keys are objects of any kind: the name is `<plural>.<group>/<name>`.
-pub struct GarbageCollector {
+pub(crate) struct GarbageCollector {
     kinds: Arc<Kinds>,
     gone: Mutex<HashSet<String>>,
 }

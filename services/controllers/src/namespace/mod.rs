@@ -19,7 +19,7 @@ const FINALIZER: &str = "kubernetes";
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Namespaces;
+pub(crate) struct Namespaces;
 
 #[async_trait]
 impl Controller for Namespaces {

@@ -36,7 +36,7 @@ pub type PodRanges = Arc<dyn Fn(&ClusterId) -> Vec<PodRange> + Send + Sync>;
 type Pending = HashMap<ClusterId, HashMap<String, String>>;
 
 /// See the module. Keys are nodes.
-pub struct NodeIpam {
+pub(crate) struct NodeIpam {
     ranges: PodRanges,
     pending: Mutex<Pending>,
 }
@@ -49,7 +49,7 @@ impl std::fmt::Debug for NodeIpam {
 
 impl NodeIpam {
     /// With the source of clusters' ranges.
-    pub fn new(ranges: PodRanges) -> Self {
+    pub(crate) fn new(ranges: PodRanges) -> Self {
         Self {
             ranges,
             pending: Mutex::default(),

@@ -37,7 +37,7 @@ struct Sign {
 
 /// See the module. Keys are nodes.
 #[derive(Debug)]
-pub struct NodeLifecycle {
+pub(crate) struct NodeLifecycle {
     /// How long a node may be silent.
     grace: Duration,
     signs: Mutex<HashMap<Key, Sign>>,
@@ -46,7 +46,7 @@ pub struct NodeLifecycle {
 
 impl NodeLifecycle {
     /// With the time that a node may be silent (upstream's `--node-monitor-grace-period`).
-    pub fn new(grace: Duration) -> Self {
+    pub(crate) fn new(grace: Duration) -> Self {
         Self {
             grace,
             signs: Mutex::default(),

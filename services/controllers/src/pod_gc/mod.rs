@@ -25,7 +25,7 @@ const PHASE: FieldPath = FieldPath {
 
 /// See the module. Keys are pods, and nodes as `node/<name>` without a namespace.
 #[derive(Debug, Default)]
-pub struct PodGc;
+pub(crate) struct PodGc;
 
 #[async_trait]
 impl Controller for PodGc {

@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Replicas<K>(PhantomData<fn() -> K>);
+pub(crate) struct Replicas<K>(PhantomData<fn() -> K>);
 
 impl<K> Default for Replicas<K> {
     fn default() -> Self {

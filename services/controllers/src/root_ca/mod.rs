@@ -2,7 +2,7 @@
 //!
 //! Each cluster has its own CA, so it is asked for by cluster.
 
-use crate::common::{Meta, Object};
+use crate::common::Object;
 use crate::kinds::{ConfigMap, Namespace, ObjectMeta};
 use crate::serviceaccount::is_active;
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ const NAME: &str = "kube-root-ca.crt";
 pub type CaOf = Arc<dyn Fn(&ClusterId) -> Option<String> + Send + Sync>;
 
 /// See the module. Keys are namespaces.
-pub struct RootCa {
+pub(crate) struct RootCa {
     ca: CaOf,
 }
 
@@ -30,7 +30,7 @@ impl std::fmt::Debug for RootCa {
 
 impl RootCa {
     /// With the source of CAs.
-    pub fn new(ca: CaOf) -> Self {
+    pub(crate) fn new(ca: CaOf) -> Self {
         Self { ca }
     }
 }

@@ -7,7 +7,7 @@ use runtime::{Controller, Cx, Error, Key, Next, Wiring};
 
 /// See the module. Keys are namespaces.
 #[derive(Debug, Default)]
-pub struct ServiceAccounts;
+pub(crate) struct ServiceAccounts;
 
 #[async_trait]
 impl Controller for ServiceAccounts {

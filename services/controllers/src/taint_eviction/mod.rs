@@ -11,7 +11,7 @@ use serde_json::json;
 
 /// See the module. Keys are pods.
 #[derive(Debug, Default)]
-pub struct TaintEviction;
+pub(crate) struct TaintEviction;
 
 #[async_trait]
 impl Controller for TaintEviction {
@@ -150,9 +150,12 @@ mod tests {
         };
         let a = taint("a");
         assert_eq!(deadline(&[], &[], now), None);
-        assert_eq!(deadline(&[a.clone()], &[], now), Some(now));
-        assert_eq!(deadline(&[a.clone()], &[toleration("a", None)], now), None);
-        let five = deadline(&[a.clone()], &[toleration("a", Some(300))], now);
+        assert_eq!(deadline(std::slice::from_ref(&a), &[], now), Some(now));
+        assert_eq!(
+            deadline(std::slice::from_ref(&a), &[toleration("a", None)], now),
+            None
+        );
+        let five = deadline(std::slice::from_ref(&a), &[toleration("a", Some(300))], now);
         assert_eq!(five, Some(at("2026-01-01T00:13:00Z")));
         assert_eq!(
             deadline(&[a, taint("b")], &[toleration("a", Some(300))], now),
