@@ -48,6 +48,7 @@ pub fn all(deps: &Deps) -> Vec<Arc<dyn Controller>> {
         Arc::new(crate::replicaset::Replicas::<ReplicaSet>::default()),
         Arc::new(crate::replicaset::Replicas::<ReplicationController>::default()),
         Arc::new(crate::deployment::Deployments),
+        Arc::new(crate::daemonset::DaemonSets::default()),
         Arc::new(crate::statefulset::StatefulSets),
         Arc::new(crate::endpoints::EndpointsController),
         Arc::new(crate::endpointslice::EndpointSlices),
