@@ -10,6 +10,7 @@ mod deployment;
 mod endpoints;
 mod endpointslice;
 mod garbage_collector;
+mod job;
 mod kinds;
 mod namespace;
 mod node_ipam;
