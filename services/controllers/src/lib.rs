@@ -5,6 +5,7 @@
 //! foreign cluster with other sources of events; they cannot tell the difference.
 
 mod common;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod endpoints;
