@@ -25,6 +25,7 @@ mod statefulset;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;
+mod ttl_after_finished;
 
 pub use node_ipam::{PodRange, PodRanges};
 pub use root_ca::CaOf;
