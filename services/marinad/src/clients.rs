@@ -24,7 +24,7 @@ impl Clients for InProcessClients {
 /// Who a part is inside a cluster: the users and service accounts that upstream's bootstrap policy gives its rights to.
 fn user(identity: &Identity) -> User {
     match identity.role {
-        "kube-controller-manager" if identity.component != identity.role => {
+        "kube-controller-manager" | "cloud-controller-manager" if identity.component != identity.role => {
             let mut user = User::in_process(&format!(
                 "system:serviceaccount:kube-system:{}",
                 identity.component

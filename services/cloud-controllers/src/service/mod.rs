@@ -107,8 +107,9 @@ async fn ensure(
         let mut finalizers = service.metadata.finalizers.clone().unwrap_or_default();
         finalizers.push(FINALIZER.into());
         let version = &service.metadata.resource_version;
+        // Through the status, as upstream does it: the role of this controller may write nothing else of a Service.
         let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": version } });
-        cx.patch::<Service>(namespace(&service), name(&service), &Patch::Merge(patch))
+        cx.patch_status::<Service>(namespace(&service), name(&service), &Patch::Merge(patch))
             .await?;
         cx.event(
             &service,
@@ -194,7 +195,7 @@ async fn remove(cx: &Cx, balancers: &dyn LoadBalancers, service: Service) -> Res
         .collect();
     let patch = json!({ "metadata": { "finalizers": left } });
     match cx
-        .patch::<Service>(namespace(&service), name(&service), &Patch::Merge(patch))
+        .patch_status::<Service>(namespace(&service), name(&service), &Patch::Merge(patch))
         .await
     {
         Ok(_) => {}

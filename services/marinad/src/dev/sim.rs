@@ -5,6 +5,10 @@ use cloud_api::{Instance, InstanceState, InstanceType, Instances, TAG_CLUSTER, T
 use cloud_sim::SimCloud;
 use fake_node::{Fleet, NodeSpec};
 use std::collections::HashMap;
+use std::time::Duration;
+
+/// How soon to look again while machines boot: the simulated cloud tells of what it was asked, not of time that passes.
+const BOOTING: Duration = Duration::from_millis(50);
 
 /// Makes fake nodes follow the instances of a simulated cloud, until shutdown.
 pub(super) async fn follow(cloud: SimCloud, fleet: Fleet, shutdown: Shutdown) {
@@ -15,7 +19,9 @@ pub(super) async fn follow(cloud: SimCloud, fleet: Fleet, shutdown: Shutdown) {
     let mut known: HashMap<String, (ClusterId, String)> = HashMap::new();
     let mut changes = cloud.instances_changed();
     loop {
+        let mut booting = false;
         if let Ok(all) = Instances::list(&cloud, &Tags::new()).await {
+            booting = all.iter().any(|i| i.state == InstanceState::Pending);
             let running: HashMap<&str, &Instance> = all
                 .iter()
                 .filter(|i| i.state == InstanceState::Running)
@@ -43,7 +49,14 @@ pub(super) async fn follow(cloud: SimCloud, fleet: Fleet, shutdown: Shutdown) {
                 }
             }
         }
-        match shutdown.run_until(changes.changed()).await {
+        let change = async {
+            if booting {
+                tokio::time::sleep(BOOTING).await;
+                return Ok(());
+            }
+            changes.changed().await
+        };
+        match shutdown.run_until(change).await {
             Some(Ok(())) => {}
             None | Some(Err(_)) => return,
         }
