@@ -19,16 +19,38 @@ pub(crate) struct ImageOptions {
     node_binary: Option<PathBuf>,
 }
 
-/// The embedded cloud's settings under a state directory.
-pub(crate) fn local_options(state: &StateDir) -> cloud_local::Options {
-    let mut options = cloud_local::Options::new(state.path());
-    options.registry = Some(format!("http://{}:{REGISTRY_PORT}", options.gateway()));
-    options
+/// What tells one embedded cloud on this host from another.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LocalOptions {
+    /// Name of the embedded cloud: of its network namespace, device and control groups; 1 to 8 of [a-z0-9].
+    #[arg(long, env = "MARINA_LOCAL_NAME", default_value = "marina", hide = true)]
+    local_name: String,
+    /// The first two bytes of its network, a /16.
+    #[arg(long, env = "MARINA_LOCAL_NETWORK", default_value = "10.250", value_parser = two_bytes, hide = true)]
+    local_network: [u8; 2],
 }
 
-/// Opens the embedded cloud, or says why there is none.
-pub(crate) fn open_local(state: &StateDir) -> Result<LocalCloud, cloud_api::CloudError> {
-    LocalCloud::open(local_options(state))
+fn two_bytes(text: &str) -> Result<[u8; 2], String> {
+    let parsed = text
+        .split_once('.')
+        .and_then(|(a, b)| Some([a.parse().ok()?, b.parse().ok()?]));
+    parsed.ok_or_else(|| format!("{text:?} is not like 10.250"))
+}
+
+impl LocalOptions {
+    /// The embedded cloud's settings under a state directory.
+    pub(crate) fn under(&self, state: &StateDir) -> cloud_local::Options {
+        let mut options = cloud_local::Options::new(state.path());
+        options.name.clone_from(&self.local_name);
+        options.network = self.local_network;
+        options.registry = Some(format!("http://{}:{REGISTRY_PORT}", options.gateway()));
+        options
+    }
+
+    /// Opens the embedded cloud, or says why there is none.
+    pub(crate) fn open(&self, state: &StateDir) -> Result<LocalCloud, cloud_api::CloudError> {
+        LocalCloud::open(self.under(state))
+    }
 }
 
 /// `marina-node` beside this program.
@@ -56,7 +78,7 @@ pub(crate) async fn build(state: &StateDir, binary: Option<PathBuf>) -> Result<(
         None => node_binary()?,
     };
     cloud_local::build_node_image(&cloud_local::BuildOptions {
-        image_dir: local_options(state).image_dir,
+        image_dir: cloud_local::Options::new(state.path()).image_dir,
         name: String::new(),
         node_binary: Some(binary),
         seeds: Vec::new(),

@@ -1,6 +1,6 @@
 //! `marinad down`: stops what `dev` started on this machine. Data stays; the next `dev` brings everything back.
 
-use crate::clouds;
+use crate::clouds::LocalOptions;
 use crate::state_dir::StateDirOption;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Options {
     #[command(flatten)]
     state_dir: StateDirOption,
+    #[command(flatten)]
+    local: LocalOptions,
 }
 
 /// How long the process may take to end by itself.
@@ -48,7 +50,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             }
         }
     };
-    match clouds::open_local(&state) {
+    match options.local.open(&state) {
         Ok(local) => {
             destroy_machines(&local).await?;
             local

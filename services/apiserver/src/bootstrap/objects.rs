@@ -47,7 +47,20 @@ pub(super) fn of_every_cluster() -> Vec<Object> {
         }
         all.push(("rbac.authorization.k8s.io", b.resource, object));
     }
+    all.push(("rbac.authorization.k8s.io", "clusterrolebindings", node_proxier()));
     all
+}
+
+/// A node is one program: kube-proxy, the pod network and DNS see the cluster by the node's own certificate, where upstream's
+/// kube-proxy has an account that every node shares.
+fn node_proxier() -> Value {
+    value!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "marina:node-proxier"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:node-proxier"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}]
+    })
 }
 
 /// What each cluster has for itself.

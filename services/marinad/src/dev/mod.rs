@@ -13,6 +13,7 @@ mod management;
 mod parts;
 mod sim;
 
+use crate::clouds::LocalOptions;
 use crate::state_dir::{StateDirOption, is_root};
 use anyhow::{Context, Result, bail};
 use base::Shutdown;
@@ -24,6 +25,8 @@ use std::path::PathBuf;
 pub(crate) struct Options {
     #[command(flatten)]
     state_dir: StateDirOption,
+    #[command(flatten)]
+    local: LocalOptions,
     /// Port of the REST API, on 127.0.0.1.
     #[arg(long, default_value_t = 7443)]
     rest_port: u16,

@@ -70,7 +70,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     let local = if options.no_local_cloud {
         None
     } else {
-        open_local(state).await?
+        open_local(options, state).await?
     };
     let simulated = SimCloud::new(cloud_sim::Options::default());
     let mut all: Clouds = Clouds::new();
@@ -108,7 +108,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
             }),
             user_data: Arc::new(UserData {
                 clock: clock.clone(),
-                server: SocketAddr::new(clouds::local_options(state).gateway().into(), options.api_port),
+                server: SocketAddr::new(options.local.under(state).gateway().into(), options.api_port),
                 domain: DOMAIN.into(),
                 endpoint: ENDPOINT,
                 region: "local".into(),
@@ -174,8 +174,8 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
 }
 
 /// The embedded cloud with its image and its network; `None` without the rights it needs.
-async fn open_local(state: &StateDir) -> Result<Option<LocalCloud>> {
-    match clouds::open_local(state) {
+async fn open_local(options: &Options, state: &StateDir) -> Result<Option<LocalCloud>> {
+    match options.local.open(state) {
         Ok(local) => {
             clouds::build(state, None).await?;
             local
