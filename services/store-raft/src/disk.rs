@@ -4,8 +4,14 @@ use bytes::Bytes;
 use std::io;
 use std::ops::Range;
 use store_mem::{Change, Loader};
-use store_rocks::format::{Applied, LogId, Vote};
+pub use store_rocks::format::{Applied, LogId, Vote};
+use store_rocks::format::{Corrupt, Entry};
 pub use store_rocks::{Done, LogState};
+
+/// Where an encoded entry stands in the log.
+pub fn entry_id(encoded: &Bytes) -> Result<LogId, Corrupt> {
+    Entry::decode(encoded).map(|entry| entry.id)
+}
 
 /// The disk of one member. Work on the log is done in the order in which it is asked for.
 pub trait Disk: Send + Sync + 'static {

@@ -7,12 +7,13 @@ use crate::member::Member;
 use crate::network::Network;
 use crate::store::RaftStore;
 use crate::transport::{MemberId, Transport};
-use crate::types::{Node, Types};
+use crate::types::{Node, Types, seeded};
 use base::{Clock, Shutdown};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub struct Options {
     pub history: Duration,
     /// Raft's times.
     pub timing: Timing,
+    /// Where random numbers begin (elections, tickets, leases); `None` takes the system's. For simulations.
+    pub seed: Option<u64>,
     /// Entries of the log between two flushes of the state, after which the log is purged.
     pub flush_after: u64,
 }
@@ -89,6 +92,7 @@ impl Options {
                 heartbeat: Duration::from_millis(100),
                 election: (Duration::from_millis(400), Duration::from_millis(800)),
             },
+            seed: None,
             flush_after: 10_000,
         }
     }
@@ -132,13 +136,15 @@ pub async fn open_on(
     disk: Arc<dyn Disk>,
 ) -> Result<(RaftStore, Service), RunError> {
     let raft_error = |e: &dyn std::fmt::Display| RunError::Raft(e.to_string());
+    let seed = options.seed.unwrap_or_else(|| rand::rng().random());
+    let mut rng = StdRng::seed_from_u64(seed);
     let engine = Engine::new(options.engine);
     let (applied, loader) = disk.load_state()?;
     engine.replace(applied.commands, loader);
     let shared = Arc::new(Shared {
         member: options.member,
         engine,
-        waiters: Waiters::new(rand::rng().random()),
+        waiters: Waiters::new(rng.random()),
         lessor: Mutex::default(),
         applied: tokio::sync::watch::Sender::new(0),
         voters: Mutex::default(),
@@ -152,7 +158,7 @@ pub async fn open_on(
     };
     let config = Arc::new(config(&options).validate().map_err(|e| raft_error(&e))?);
     let raft = openraft::Raft::<Types, Machine>::new(options.member, config, network, log, machine);
-    let raft = raft.await.map_err(|e| raft_error(&e))?;
+    let raft = seeded(seed, raft).await.map_err(|e| raft_error(&e))?;
     if options.bootstrap && !raft.is_initialized().await.map_err(|e| raft_error(&e))? {
         let members: BTreeMap<u64, Node> = options
             .members
@@ -260,6 +266,7 @@ impl Service {
         let member = store.member.clone();
         let raft = member.raft.clone();
         let result = tokio::select! {
+            biased;
             () = shutdown.triggered() => Ok(()),
             () = crate::propose::run(member, queue) => Ok(()),
             () = maintain(&store, history) => Ok(()),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, Membership, StoredMembership};
+use openraft_rt::deterministic_rng::DeterministicRng;
 use std::fmt;
 use std::sync::Arc;
 use store_mem::Change;
@@ -61,7 +62,16 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = Node,
         LeaderId = LeaderId<u64, u64>,
+        AsyncRuntime = Runtime,
 );
+
+/// Tokio, with random numbers that a simulation can seed. Whatever openraft runs has to run in a [`seeded`] future.
+pub(crate) type Runtime = DeterministicRng<openraft::impls::TokioRuntime>;
+
+/// Gives openraft's random numbers a beginning.
+pub(crate) fn seeded<F: Future>(seed: u64, run: F) -> impl Future<Output = F::Output> {
+    Runtime::scope(seed, run)
+}
 
 type Committed = <LeaderId<u64, u64> as RaftLeaderId>::Committed;
 
