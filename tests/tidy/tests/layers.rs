@@ -35,6 +35,7 @@ const ORDER: &[(u64, Inside, &[&str])] = &[
             "tunnel",
             "registry",
             "fake-node",
+            "oci",
         ],
     ),
     (
@@ -57,11 +58,7 @@ const ORDER: &[(u64, Inside, &[&str])] = &[
             "cloud-sim",
         ],
     ),
-    (
-        5,
-        Inside::LeftToRight,
-        &["marinad", "marina-node", "marina"],
-    ),
+    (5, Inside::LeftToRight, &["marinad", "marina-node", "marina"]),
 ];
 
 /// What crates of one layer may do with each other.
