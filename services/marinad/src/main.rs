@@ -7,7 +7,9 @@ mod dev;
 mod down;
 mod images;
 mod rest;
+mod signals;
 mod state_dir;
+mod store_role;
 mod user_data;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +28,8 @@ struct Cli {
 enum Command {
     /// Run everything in this process, on this machine.
     Dev(dev::Options),
+    /// Be one member of a replicated store, with an etcd v3 door.
+    Store(store_role::Options),
     /// Stop what `dev` started: the process, the machines and their network. Data stays.
     Down(down::Options),
     /// Build the node image.
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match command {
             Command::Dev(options) => dev::run(options).await,
+            Command::Store(options) => store_role::run(options).await,
             Command::Down(options) => down::run(options).await,
             Command::NodeImage(options) => clouds::build_image(options).await,
             Command::Machine { .. } => Ok(()),
