@@ -39,6 +39,9 @@ fn k8s_openapi() -> Result<PathBuf, Box<dyn Error>> {
             "--offline",
             "--format-version",
             "1",
+            // Without it cargo wants the sources of other platforms' dependencies too, which no build has fetched.
+            "--filter-platform",
+            &env::var("TARGET")?,
             "--manifest-path",
         ])
         .arg(Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("Cargo.toml"))

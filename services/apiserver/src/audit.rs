@@ -1,20 +1,22 @@
-//! Audit: one `audit.k8s.io/v1` Event for each request, at level Metadata. Bodies and tokens are never in it.
+//! Audit: one `audit.k8s.io/v1` Event for each request, refused ones included, at level Metadata. Bodies and tokens are never in it.
+
+mod files;
 
 use crate::pipeline::Connection;
 use crate::request_info::RequestInfo;
 use auth::User;
+use base::ClusterId;
 use base::clock::rfc3339_micro;
 use http::header::USER_AGENT;
 use jiff::Timestamp;
 use machinery::{Map, Value};
-use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+
+pub use files::{FileOptions, Files};
 
 /// Takes audit events. Must not block.
 pub trait Sink: Send + Sync + 'static {
-    /// Takes one event.
-    fn log(&self, event: Value);
+    /// Takes one event of a cluster.
+    fn log(&self, cluster: &ClusterId, event: Value);
 }
 
 /// A request's event while the request runs.
@@ -118,57 +120,5 @@ impl Entry {
         event.push_new("requestReceivedTimestamp", rfc3339_micro(self.received).into());
         event.push_new("stageTimestamp", rfc3339_micro(now).into());
         Value::Map(event)
-    }
-}
-
-/// Writes events as JSON lines, from a thread of its own. Events beyond its queue are dropped and counted, so that a full disk
-/// never stops the API.
-pub struct JsonLines {
-    queue: SyncSender<Value>,
-    dropped: AtomicU64,
-}
-
-/// Events that wait to be written at most.
-const QUEUE: usize = 8192;
-
-impl JsonLines {
-    /// Starts the writer.
-    ///
-    /// # Errors
-    /// If the thread cannot be started.
-    pub fn new(mut out: impl Write + Send + 'static) -> std::io::Result<Self> {
-        let (queue, events) = sync_channel::<Value>(QUEUE);
-        std::thread::Builder::new().name("audit".into()).spawn(move || {
-            let mut line = Vec::new();
-            while let Ok(event) = events.recv() {
-                line.clear();
-                crate::codec::write_json(&event, &mut line);
-                line.push(b'\n');
-                for more in events.try_iter().take(256) {
-                    crate::codec::write_json(&more, &mut line);
-                    line.push(b'\n');
-                }
-                if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
-                    tracing::error!(%error, "cannot write the audit log");
-                }
-            }
-        })?;
-        Ok(Self {
-            queue,
-            dropped: AtomicU64::new(0),
-        })
-    }
-
-    /// How many events were dropped.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-}
-
-impl Sink for JsonLines {
-    fn log(&self, event: Value) {
-        if self.queue.try_send(event).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }

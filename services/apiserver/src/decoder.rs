@@ -10,13 +10,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use store_api::Record;
 
-/// The kinds of one minor version, by the names of their resources.
-type Kinds = (Arc<KindTable>, HashMap<&'static str, Arc<Kind>>);
-
 /// See [`auth::Decode`].
 pub struct StoreDecoder {
     directory: Arc<dyn Directory>,
-    tables: HashMap<u32, Kinds>,
+    tables: HashMap<u32, (Arc<KindTable>, HashMap<&'static str, Arc<Kind>>)>,
 }
 
 impl StoreDecoder {

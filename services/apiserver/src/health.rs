@@ -16,7 +16,7 @@ pub(crate) async fn answer(server: &ApiServer, cx: &Cx, path: &str) -> Option<Re
             Some(encode::respond(
                 200,
                 "text/plain; version=0.0.4; charset=utf-8",
-                text,
+                crate::metrics::classic(&text),
             ))
         }
         _ => {

@@ -23,6 +23,7 @@ mod in_process;
 pub mod kind;
 mod lease;
 pub mod limits;
+mod metered;
 pub mod metrics;
 pub mod negotiate;
 mod openapi;
@@ -104,7 +105,7 @@ struct Inner {
     kinds: HashMap<u32, Arc<KindTable>>,
     handlers: Vec<Box<dyn subresources::Handler>>,
     fairness: fairness::Fairness,
-    metrics: metrics::Metrics,
+    metrics: Arc<metrics::Metrics>,
     leases: lease::EventLeases,
     documents: openapi::Documents,
     discovery: discovery::Documents,
@@ -178,7 +179,7 @@ impl ApiServer {
         )
     }
 
-    /// All metrics as Prometheus text, with a `cluster` label: for the operator.
+    /// All metrics as OpenMetrics text, with a `cluster` label: for the operator.
     pub fn metrics_text(&self) -> String {
         self.0.metrics.of_all()
     }
@@ -217,13 +218,16 @@ impl Builder {
             .map(|c| (c.minor, Arc::new(KindTable::new(c))))
             .collect();
         let fairness = fairness::Fairness::new(self.options.in_flight, self.options.long_running);
+        let metrics = Arc::new(metrics::Metrics::default());
+        let mut deps = self.deps;
+        deps.store = Arc::new(metered::Metered::new(deps.store, metrics.clone()));
         ApiServer(Arc::new(Inner {
-            deps: self.deps,
+            deps,
             options: self.options,
             kinds,
             handlers: subresources::handlers(),
             fairness,
-            metrics: metrics::Metrics::default(),
+            metrics,
             leases: lease::EventLeases::default(),
             documents: openapi::Documents::default(),
             discovery: discovery::Documents::default(),

@@ -12,6 +12,7 @@ use crate::request_info::RequestInfo;
 use crate::status::ApiError;
 use crate::{ApiServer, Body, audit, encode, limits, metrics};
 use auth::{Attributes, Cluster, Credentials, Decision, ImpersonationError, Unauthenticated, User};
+use base::trace::TRACEPARENT;
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
@@ -54,15 +55,16 @@ impl ApiServer {
         connection: &Connection,
         request: Request<Body>,
     ) -> Response<Body> {
-        let watch = base::clock::stopwatch();
-        let cluster_id = cluster.id.clone();
         let query = Query::parse(request.uri().query().unwrap_or(""));
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-        let long = info.is_long_running();
+        let long = info.is_long_running(&query);
         let id = uuid::Uuid::new_v4().to_string();
         let span = tracing::debug_span!(
             "request", cluster = %cluster.id, id = %id, verb = info.verb, resource = %info.resource, code = tracing::field::Empty
         );
+        if let Some(parent) = request.headers().get(TRACEPARENT).and_then(|v| v.to_str().ok()) {
+            base::trace::accept(&span, parent);
+        }
         let mut entry = audit::Entry::begin(
             &id,
             &info,
@@ -79,6 +81,7 @@ impl ApiServer {
             id,
         };
         let labels = metrics::Labels::of(&parsed.info, parsed.query.has("dryRun"));
+        let counted = self.0.metrics.begin(&cluster.id, labels, long);
         let response = AssertUnwindSafe(self.answer(&cluster, connection, request, &parsed, &mut entry))
             .catch_unwind()
             .instrument(span.clone())
@@ -96,11 +99,9 @@ impl ApiServer {
         }
         let code = response.status().as_u16();
         span.record("code", code);
-        self.0
-            .metrics
-            .request(&cluster_id, &labels, code, watch.elapsed(), long);
+        counted.finish(code);
         if let Some(sink) = &self.0.options.audit {
-            sink.log(entry.finish(code, self.clock().now()));
+            sink.log(&cluster.id, entry.finish(code, self.clock().now()));
         }
         response
     }

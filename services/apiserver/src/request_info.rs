@@ -138,15 +138,17 @@ impl RequestInfo {
     }
 
     /// Whether the answer may stay open for long: such requests are not counted against a cluster's limit.
-    pub fn is_long_running(&self) -> bool {
+    pub fn is_long_running(&self, query: &Query) -> bool {
         if !self.is_resource {
             return self.path.starts_with("/debug/pprof");
         }
         matches!(self.verb, "watch" | "proxy")
             || matches!(
                 self.subresource.as_str(),
-                "exec" | "attach" | "portforward" | "proxy" | "log"
+                "exec" | "attach" | "portforward" | "proxy"
             )
+            || (self.subresource == "log" && query.flag("follow"))
+            || self.subresource == "log"
     }
 }
 

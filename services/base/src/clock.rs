@@ -16,7 +16,10 @@ pub struct Clock(Arc<Source>);
 #[derive(Debug)]
 enum Source {
     System,
-    Tokio { start: Timestamp, at: tokio::time::Instant },
+    Tokio {
+        start: Timestamp,
+        at: tokio::time::Instant,
+    },
 }
 
 impl Clock {
@@ -27,7 +30,10 @@ impl Clock {
 
     /// A clock that starts at `start` and moves with tokio's time; call it inside a (paused) runtime.
     pub fn virtual_from(start: Timestamp) -> Self {
-        Self(Arc::new(Source::Tokio { start, at: tokio::time::Instant::now() }))
+        Self(Arc::new(Source::Tokio {
+            start,
+            at: tokio::time::Instant::now(),
+        }))
     }
 
     /// The present moment.

@@ -62,11 +62,13 @@ impl FromStr for ClusterId {
     type Err = ClusterIdError;
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let ok = (1..=63).contains(&s.len())
-            && s.bytes().all(inner)
-            && !s.starts_with('-')
-            && !s.ends_with('-');
-        if ok { Ok(Self(s.into())) } else { Err(ClusterIdError(s.chars().take(80).collect())) }
+        let ok =
+            (1..=63).contains(&s.len()) && s.bytes().all(inner) && !s.starts_with('-') && !s.ends_with('-');
+        if ok {
+            Ok(Self(s.into()))
+        } else {
+            Err(ClusterIdError(s.chars().take(80).collect()))
+        }
     }
 }
 
@@ -120,6 +122,9 @@ mod tests {
     fn slots_never_change() {
         let id: ClusterId = "management".parse().unwrap();
         assert_eq!(id.slot(), ClusterId::management().slot());
-        assert_eq!("a".parse::<ClusterId>().unwrap().slot(), (0xaf63_dc4c_8601_ec8c_u64 % 64) as u16);
+        assert_eq!(
+            "a".parse::<ClusterId>().unwrap().slot(),
+            (0xaf63_dc4c_8601_ec8c_u64 % 64) as u16
+        );
     }
 }

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod id;
 pub mod shutdown;
 pub mod telemetry;
+pub mod trace;
 
 pub use clock::Clock;
 pub use id::{ClusterId, ClusterIdError};

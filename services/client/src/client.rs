@@ -94,6 +94,9 @@ impl Client {
         if !call.content_type.is_empty() {
             request = request.header(CONTENT_TYPE, call.content_type);
         }
+        if let Some(parent) = base::trace::traceparent() {
+            request = request.header(base::trace::TRACEPARENT, parent);
+        }
         let request = request.body(call.body).map_err(|e| Error::Call(e.to_string()))?;
         let answer = tokio::time::timeout(self.deadline, self.transport.send(request))
             .await

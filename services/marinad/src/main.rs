@@ -6,10 +6,9 @@ mod clouds;
 mod dev;
 mod down;
 mod images;
+mod metrics;
 mod rest;
-mod signals;
 mod state_dir;
-mod store_role;
 mod user_data;
 
 use clap::{Parser, Subcommand};
@@ -28,8 +27,6 @@ struct Cli {
 enum Command {
     /// Run everything in this process, on this machine.
     Dev(dev::Options),
-    /// Be one member of a replicated store, with an etcd v3 door.
-    Store(store_role::Options),
     /// Stop what `dev` started: the process, the machines and their network. Data stays.
     Down(down::Options),
     /// Build the node image.
@@ -48,7 +45,6 @@ fn main() -> ExitCode {
         // Before any thread is started: a machine's init enters namespaces.
         return cloud_local::machine_entry(&arguments);
     }
-    base::telemetry::init(base::telemetry::Format::Text, "info,openraft=warn");
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .unwrap_or_default();
@@ -57,9 +53,14 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let outcome = runtime.block_on(async {
+        // The exporter of traces needs the runtime; what it still holds is sent when the guard is dropped.
+        let format = match std::env::var("MARINA_LOG_FORMAT").as_deref() {
+            Ok("json") => telemetry::Format::Json,
+            _ => telemetry::Format::Text,
+        };
+        let _traces = telemetry::init("marinad", format, "info,openraft=warn")?;
         match command {
             Command::Dev(options) => dev::run(options).await,
-            Command::Store(options) => store_role::run(options).await,
             Command::Down(options) => down::run(options).await,
             Command::NodeImage(options) => clouds::build_image(options).await,
             Command::Machine { .. } => Ok(()),

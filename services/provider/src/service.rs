@@ -1,7 +1,7 @@
 //! The provider as a part of a process: options, dependencies, service, handle.
 
 use crate::access::{ClusterAccess, ImageStore, NodeUserData};
-use crate::flows::{self, Waker, Work};
+use crate::flows::{self, Waker, Woken, Work};
 use crate::records::{ClusterRecord, PoolRecord, RecordError, Records};
 use crate::{api_keys, directory::ClusterDirectory, rest};
 use base::{Clock, Shutdown};
@@ -59,7 +59,7 @@ pub enum BuildError {
 /// The part that runs.
 pub struct Service {
     deps: Arc<Deps>,
-    wakes: mpsc::UnboundedReceiver<Work>,
+    wakes: mpsc::UnboundedReceiver<Woken>,
 }
 
 /// The way in.
@@ -72,7 +72,7 @@ impl Service {
     /// Reads the clusters into the directory and makes the default project, if it is not there.
     pub async fn build(
         deps: Deps,
-        wakes: mpsc::UnboundedReceiver<Work>,
+        wakes: mpsc::UnboundedReceiver<Woken>,
     ) -> Result<(Self, Handle), BuildError> {
         let deps = Arc::new(deps);
         deps.directory.load(&deps.records).await?;
@@ -112,9 +112,9 @@ impl Service {
 }
 
 impl Handle {
-    /// The REST API, to be served over TLS.
-    pub fn router(&self) -> axum::Router {
-        rest::router(self.deps.clone())
+    /// The REST API, to be served over TLS. The routes of `operator` are served to the operator's key alone.
+    pub fn router(&self, operator: axum::Router) -> axum::Router {
+        rest::router(self.deps.clone(), operator)
     }
 
     /// Makes a key for every project: the operator's own.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 /// Reconciliations of all controllers at once.
 const POOL: usize = 128;
@@ -181,7 +182,15 @@ async fn dispatch(deps: ManagerDeps, one: Arc<Running>, pool: Arc<Semaphore>, ta
                 recorder: deps.recorder.clone(),
                 clock: deps.clock.clone(),
             };
-            let result = tokio::time::timeout(DEADLINE, one.controller.reconcile(&cx, &key)).await;
+            let span = tracing::debug_span!(
+                "reconcile",
+                controller = one.controller.name(),
+                cluster = %key.cluster,
+                namespace = %key.namespace,
+                name = %key.name
+            );
+            let work = one.controller.reconcile(&cx, &key).instrument(span);
+            let result = tokio::time::timeout(DEADLINE, work).await;
             let result =
                 result.unwrap_or_else(|_| Err(Error::NotYet("the reconciliation took too long".into())));
             finish(&one, &key, result);

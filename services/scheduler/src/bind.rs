@@ -10,6 +10,7 @@ use runtime::leadership::Claim;
 use scheduling::Pod;
 use serde_json::json;
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// The component in events and user agents.
 pub(crate) const COMPONENT: &str = "default-scheduler";
@@ -51,7 +52,13 @@ pub(crate) async fn bind(
         return;
     };
     let pods = Api::<v1::Pod>::namespaced(&client, &pod.key.namespace);
-    match pods.bind(&pod.key.name, Some(&pod.uid), &node).await {
+    let span =
+        tracing::debug_span!("bind", %cluster, namespace = pod.key.namespace, pod = pod.key.name, node);
+    match pods
+        .bind(&pod.key.name, Some(&pod.uid), &node)
+        .instrument(span)
+        .await
+    {
         Ok(()) => {
             world.bound(&cluster, &pod);
             let message = format!(

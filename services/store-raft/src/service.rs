@@ -159,8 +159,7 @@ pub async fn open_on(
     let config = Arc::new(config(&options).validate().map_err(|e| raft_error(&e))?);
     let raft = openraft::Raft::<Types, Machine>::new(options.member, config, network, log, machine);
     let raft = seeded(seed, raft).await.map_err(|e| raft_error(&e))?;
-    let begins = options.bootstrap && !raft.is_initialized().await.map_err(|e| raft_error(&e))?;
-    if begins {
+    if options.bootstrap && !raft.is_initialized().await.map_err(|e| raft_error(&e))? {
         let members: BTreeMap<u64, Node> = options
             .members
             .iter()
@@ -182,7 +181,7 @@ pub async fn open_on(
         disk,
     };
     if options.members.len() == 1 {
-        lead_alone(&store, begins).await?;
+        lead_alone(&store).await?;
     }
     let service = Service {
         store: store.clone(),
@@ -215,14 +214,13 @@ fn config(options: &Options) -> Config {
     }
 }
 
-/// A group of one elects itself at once, and has replayed its log when this returns. A group that begins is in an
-/// election already.
-async fn lead_alone(store: &RaftStore, begins: bool) -> Result<(), RunError> {
+/// A group of one elects itself at once, and has replayed its log when this returns.
+async fn lead_alone(store: &RaftStore) -> Result<(), RunError> {
     let raft = &store.member.raft;
     let deadline = Instant::now() + START_PATIENCE;
     let mut metrics = raft.metrics();
     let last = {
-        if !begins && !store.member.leads() {
+        if !store.member.leads() {
             raft.trigger()
                 .elect(false)
                 .await
@@ -309,14 +307,6 @@ async fn maintain(store: &RaftStore, history: Duration) {
         if leads && !led {
             // Renewals that an earlier leader knew of are unknown here: every lease has its full time again.
             renew_all(shared);
-        }
-        if leads != led {
-            let did = if leads {
-                "this member leads"
-            } else {
-                "this member leads no longer"
-            };
-            tracing::info!(member = store.member.id(), "{did}");
         }
         led = leads;
         if !leads {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// if the line is marked so.
 const ORDER: &[(u64, Inside, &[&str])] = &[
     (0, Inside::LeftToRight, &["base"]),
-    (1, Inside::LeftToRight, &["machinery", "api"]),
+    (1, Inside::LeftToRight, &["telemetry", "machinery", "api"]),
     (
         2,
         Inside::LeftToRight,
@@ -33,7 +33,7 @@ const ORDER: &[(u64, Inside, &[&str])] = &[
             "auth",
             "streams",
             "tunnel",
-            "registry",
+            "oci",
             "fake-node",
             "oci",
         ],

@@ -24,6 +24,7 @@ use crate::status::{ApiError, Result};
 use async_trait::async_trait;
 use machinery::Value;
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +137,8 @@ pub fn plugins() -> Vec<Arc<dyn Plugin>> {
 pub(crate) async fn mutate(plugins: &[Arc<dyn Plugin>], attempt: &mut Attempt<'_>) -> Result<()> {
     for plugin in plugins {
         if plugin.handles(attempt.operation, attempt.kind, attempt.subresource) {
-            plugin.mutate(attempt).await?;
+            let span = tracing::debug_span!("admission", phase = "mutate", plugin = plugin.name());
+            plugin.mutate(attempt).instrument(span).await?;
         }
     }
     Ok(())
@@ -146,7 +148,8 @@ pub(crate) async fn mutate(plugins: &[Arc<dyn Plugin>], attempt: &mut Attempt<'_
 pub(crate) async fn validate(plugins: &[Arc<dyn Plugin>], attempt: &Attempt<'_>) -> Result<()> {
     for plugin in plugins {
         if plugin.handles(attempt.operation, attempt.kind, attempt.subresource) {
-            plugin.validate(attempt).await?;
+            let span = tracing::debug_span!("admission", phase = "validate", plugin = plugin.name());
+            plugin.validate(attempt).instrument(span).await?;
         }
     }
     Ok(())

@@ -124,10 +124,11 @@ impl Patch {
         }
         let mut new = decoded.object;
         for field in ["apiVersion", "kind"] {
-            if new[field] != old[field]
-                && let (Value::Map(map), Some(value)) = (&mut new, old.get(field))
-            {
-                map.insert(field, value.clone());
+            if new[field] != old[field] {
+                if let (Value::Map(map), Some(value)) = (&mut new, old.get(field)) {
+                    let key = if field == "kind" { "kind" } else { "apiVersion" };
+                    map.insert(key, value.clone());
+                }
             }
         }
         Ok(new)

@@ -14,6 +14,7 @@ use crate::status::{ApiError, Result};
 use crate::storage;
 use base::Shutdown;
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use rand::Rng;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub struct WatchStream {
     deadline: Instant,
     bookmark: Option<Instant>,
     shutdown: Shutdown,
+    sent: Counter,
     over: bool,
 }
 
@@ -77,6 +79,11 @@ impl Op<'_> {
             deadline: now + timeout,
             bookmark: bookmarks.then(|| now + BOOKMARK),
             shutdown: self.server.shutdown().clone(),
+            sent: self
+                .server
+                .0
+                .metrics
+                .watch_events(self.cx.cluster_id(), self.kind.resource),
             over: false,
         };
         let version = query.version.unwrap_or(0);
@@ -176,7 +183,10 @@ impl WatchStream {
                 .encoder
                 .record(&self.kind, EventType::Added, &record.value, record.mod_revision)
             {
-                Ok(bytes) => piece.extend_from_slice(&bytes),
+                Ok(bytes) => {
+                    self.sent.inc();
+                    piece.extend_from_slice(&bytes);
+                }
                 Err(e) => return self.fail_with(&e),
             }
         }
@@ -193,7 +203,10 @@ impl WatchStream {
                 continue;
             };
             match self.encoder.event(&self.kind, ty, event, revision) {
-                Ok(bytes) => self.ready.push_back(bytes),
+                Ok(bytes) => {
+                    self.sent.inc();
+                    self.ready.push_back(bytes);
+                }
                 Err(e) => return self.fail_with(&e),
             }
         }

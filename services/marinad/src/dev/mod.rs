@@ -15,7 +15,7 @@ mod sim;
 
 use crate::clouds::LocalOptions;
 use crate::state_dir::{StateDirOption, is_root};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use base::Shutdown;
 use clap::Args;
 use std::path::PathBuf;
@@ -39,6 +39,15 @@ pub(crate) struct Options {
     /// Keep nothing on disk (tests and benchmarks).
     #[arg(long)]
     memory: bool,
+    /// MiB that a cluster's audit log may have before it is put aside.
+    #[arg(long, default_value_t = 100)]
+    audit_log_maxsize: u64,
+    /// Audit logs put aside that are kept for each cluster.
+    #[arg(long, default_value_t = 10)]
+    audit_log_maxbackup: usize,
+    /// Days that audit logs are kept.
+    #[arg(long, default_value_t = 30)]
+    audit_log_maxage: u16,
     /// Offer simulated machines alone, even to root.
     #[arg(long)]
     no_local_cloud: bool,
@@ -60,9 +69,20 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let shutdown = Shutdown::new();
     let parts = parts::start(&options, &state, &shutdown).await?;
     println!("ready");
-    crate::signals::wait().await?;
+    wait_for_signal().await?;
     tracing::info!("stopping");
     shutdown.trigger();
     parts.drained().await;
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
     Ok(())
 }

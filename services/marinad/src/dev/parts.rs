@@ -6,8 +6,9 @@ use crate::clients::InProcessClients;
 use crate::images::Images;
 use crate::state_dir::StateDir;
 use crate::user_data::UserData;
-use crate::{clouds, rest};
+use crate::{clouds, metrics, rest};
 use anyhow::{Context, Result};
+use apiserver::audit::{FileOptions, Files, Sink};
 use apiserver::{ApiServer, Listener};
 use auth::{Authenticator, Authorizer, Directory};
 use base::{Clock, Shutdown};
@@ -81,7 +82,8 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
 
     let directory = Arc::new(ClusterDirectory::new(DOMAIN));
     let tunnels = tunnel::TunnelServer::new();
-    let server = api_server(&store, directory.clone(), &clock, shutdown, &tunnels);
+    let audit = audit_log(options, state, &clock)?;
+    let server = api_server(&store, directory.clone(), &clock, shutdown, &tunnels, &audit);
     let clients: Arc<dyn Clients> = Arc::new(InProcessClients(server.clone()));
     let management = management::keys(state, &clock)?;
     let records = Records::new(store.clone());
@@ -133,6 +135,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
         options,
         &server,
         tunnels,
+        audit,
         &handle,
         &management,
         local.as_ref(),
@@ -211,12 +214,26 @@ async fn open_store(
     Ok((Arc::new(store), Some(task)))
 }
 
+/// Who did what in which cluster, below the state directory; nothing where nothing is to be kept.
+fn audit_log(options: &Options, state: &StateDir, clock: &Clock) -> Result<Option<Arc<Files>>> {
+    if options.memory {
+        return Ok(None);
+    }
+    let mut files = FileOptions::new(state.join("audit"));
+    files.max_size = options.audit_log_maxsize.max(1) << 20;
+    files.max_backups = options.audit_log_maxbackup;
+    files.max_age = jiff::SignedDuration::from_hours(24 * i64::from(options.audit_log_maxage));
+    let files = Files::start(files, clock.clone()).context("cannot open the audit log")?;
+    Ok(Some(Arc::new(files)))
+}
+
 fn api_server(
     store: &Arc<dyn Store>,
     directory: Arc<dyn Directory>,
     clock: &Clock,
     shutdown: &Shutdown,
     tunnels: &tunnel::TunnelServer,
+    audit: &Option<Arc<Files>>,
 ) -> ApiServer {
     let decoder = apiserver::StoreDecoder::new(directory.clone());
     let objects = auth::Objects::new(store.clone(), decoder);
@@ -231,6 +248,7 @@ fn api_server(
     })
     .options(apiserver::Options {
         dialer: Some(Arc::new(tunnels.clone())),
+        audit: audit.clone().map(|files| -> Arc<dyn Sink> { files }),
         ..apiserver::Options::default()
     })
     .build()
@@ -268,6 +286,7 @@ async fn open_doors(
     options: &Options,
     server: &ApiServer,
     tunnels: tunnel::TunnelServer,
+    audit: Option<Arc<Files>>,
     handle: &provider::Handle,
     management: &pki::ClusterKeys,
     local: Option<&LocalCloud>,
@@ -278,7 +297,7 @@ async fn open_doors(
     tasks.spawn(rest::serve(
         rest_socket,
         rest::tls(management)?,
-        handle.router(),
+        handle.router(metrics::routes(server.clone(), audit)),
         shutdown.clone(),
     ));
     // One socket for all clusters' addresses. It is bound to every address of the machine, because a range cannot be

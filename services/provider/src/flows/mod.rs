@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 /// Passes that run at the same time.
 pub const PARALLEL: usize = 32;
@@ -57,40 +58,49 @@ pub enum FlowError {
     Cloud(#[from] cloud_api::CloudError),
 }
 
+/// A wish that a flow looks at something, and the span of who wished it.
+#[derive(Debug)]
+pub struct Woken(Work, Span);
+
 /// Wakes flows. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Waker(mpsc::UnboundedSender<Work>);
+pub struct Waker(mpsc::UnboundedSender<Woken>);
 
 impl Waker {
     /// A waker and the end that [`run`] takes. The queue holds distinct items only, so it is bounded by the number of
     /// objects.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Work>) {
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Woken>) {
         let (tx, rx) = mpsc::unbounded_channel();
         (Self(tx), rx)
     }
 
     /// Look at this soon.
     pub fn wake(&self, work: Work) {
-        let _shutting_down = self.0.send(work);
+        let _shutting_down = self.0.send(Woken(work, Span::current()));
     }
 }
 
 /// Runs passes until shutdown.
-pub async fn run(deps: Arc<Deps>, mut wakes: mpsc::UnboundedReceiver<Work>, shutdown: Shutdown) {
+pub async fn run(deps: Arc<Deps>, mut wakes: mpsc::UnboundedReceiver<Woken>, shutdown: Shutdown) {
     let mut running: JoinSet<(Work, Result<Next, FlowError>)> = JoinSet::new();
     let mut busy: HashSet<Work> = HashSet::new();
     let mut again: HashSet<Work> = HashSet::new();
     let mut waiting: Vec<Work> = Vec::new();
     let mut timers: HashMap<Work, Instant> = HashMap::new();
     let mut failures: HashMap<Work, u32> = HashMap::new();
+    // The span that an item's passes belong to, until it needs no more of them.
+    let mut spans: HashMap<Work, Span> = HashMap::new();
     loop {
         while running.len() < PARALLEL
             && let Some(work) = waiting.pop()
         {
             busy.insert(work.clone());
             let deps = deps.clone();
+            let parent = spans.get(&work).and_then(Span::id);
+            let span = tracing::debug_span!(parent: parent, "pass", ?work, outcome = tracing::field::Empty);
             running.spawn(async move {
-                let outcome = pass(&deps, &work).await;
+                let outcome = pass(&deps, &work).instrument(span.clone()).await;
+                span.record("outcome", tracing::field::debug(&outcome));
                 (work, outcome)
             });
         }
@@ -104,8 +114,11 @@ pub async fn run(deps: Arc<Deps>, mut wakes: mpsc::UnboundedReceiver<Work>, shut
         tokio::select! {
             biased;
             () = shutdown.triggered() => break,
-            Some(work) = wakes.recv() => {
+            Some(Woken(work, span)) = wakes.recv() => {
                 timers.remove(&work);
+                if !span.is_disabled() {
+                    spans.insert(work.clone(), span);
+                }
                 if busy.contains(&work) {
                     again.insert(work);
                 } else if !waiting.contains(&work) {
@@ -132,6 +145,8 @@ pub async fn run(deps: Arc<Deps>, mut wakes: mpsc::UnboundedReceiver<Work>, shut
                     waiting.insert(0, work);
                 } else if let Next::After(pause) = next {
                     timers.insert(work, Instant::now() + pause);
+                } else {
+                    spans.remove(&work);
                 }
             }
             () = timer => {

@@ -57,3 +57,17 @@ pub(super) async fn require_key(State(app): State<App>, mut request: Request, ne
         Err(error) => Failure::from(error).into_response(),
     }
 }
+
+/// Lets only the operator through; after [`require_key`].
+pub(super) async fn require_operator(request: Request, next: Next) -> Response {
+    if request
+        .extensions()
+        .get::<Caller>()
+        .is_some_and(Caller::is_operator)
+    {
+        next.run(request).await
+    } else {
+        let why = "this is for the service's operator";
+        Failure(ErrorCode::PermissionDenied.because(why)).into_response()
+    }
+}

@@ -6,6 +6,7 @@
 mod api_keys;
 mod authentication;
 mod clusters;
+mod health;
 mod idempotency;
 mod images;
 mod kubeconfig;
@@ -13,6 +14,7 @@ mod node_pools;
 mod operations;
 mod projects;
 mod reply;
+mod tracing;
 
 use crate::service::Deps;
 use axum::extract::DefaultBodyLimit;
@@ -36,8 +38,8 @@ struct Document;
 
 type App = Arc<Deps>;
 
-/// All routes. `/v1/openapi.json` and `/livez` need no key.
-pub(crate) fn router(deps: App) -> Router {
+/// All routes. `/v1/openapi.json` and the health checks need no key; those of `operator` need the operator's.
+pub(crate) fn router(deps: App, operator: Router) -> Router {
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(api_keys::list, api_keys::create))
@@ -59,10 +61,18 @@ pub(crate) fn router(deps: App) -> Router {
             deps.clone(),
             authentication::require_key,
         ))
-        .with_state(deps);
+        .with_state(deps.clone());
+    let operator = operator
+        .layer(axum::middleware::from_fn(authentication::require_operator))
+        .layer(axum::middleware::from_fn_with_state(
+            deps.clone(),
+            authentication::require_key,
+        ));
     authenticated
+        .merge(operator)
         .route("/v1/openapi.json", get(async move || Json(document)))
-        .route("/livez", get(async || "ok"))
+        .merge(health::routes(deps))
+        .layer(axum::middleware::from_fn(tracing::span))
         .fallback(reply::no_such_path)
         .method_not_allowed_fallback(reply::method_not_allowed)
 }
