@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The domain of clusters' names.
-pub(crate) const DOMAIN: &str = "marina.test";
+pub const DOMAIN: &str = "marina.test";
 
 /// Clusters that tests add and remove.
 #[derive(Default)]
@@ -34,6 +34,11 @@ impl Clusters {
         });
         self.0.write().insert(id, cluster.clone());
         cluster
+    }
+
+    /// Adds a cluster that somebody else described.
+    pub fn insert(&self, cluster: Arc<Cluster>) {
+        self.0.write().insert(cluster.id.clone(), cluster);
     }
 
     /// Removes a cluster.
