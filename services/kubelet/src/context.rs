@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::events::Events;
 use crate::images::Images;
 use crate::k8s::Service;
+use crate::metrics::Metrics;
 use crate::names::Paths;
 use crate::objects::Objects;
 use crate::probes::ask::Asker;
@@ -44,6 +45,8 @@ pub struct Context {
     pub events: Events,
     /// Asks probes and runs hooks.
     pub asker: Asker,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Wall clock.
     pub clock: Clock,
     /// Name service of the node and the cluster.

@@ -6,7 +6,9 @@ pub use ::api::k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 pub use ::api::k8s_openapi::api::core::v1::*;
 pub use ::api::k8s_openapi::api::node::v1::RuntimeClass;
 pub use ::api::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-pub use ::api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+pub use ::api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    MicroTime, ObjectMeta, OwnerReference, Time,
+};
 pub use ::api::k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// A list of resource amounts by name, as `requests`, `limits`, `capacity` are written.

@@ -22,6 +22,7 @@ pub mod k8s;
 pub mod logs;
 pub mod manager;
 pub mod manifests;
+pub mod metrics;
 pub mod names;
 pub mod node;
 pub mod objects;

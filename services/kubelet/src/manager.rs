@@ -15,6 +15,7 @@ use base::Shutdown;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use tracing::Instrument;
 
 struct Entry {
     pod: Arc<Pod>,
@@ -131,6 +132,9 @@ impl Manager {
             }
         }
         let inherited = self.0.inherited.lock().remove(&id);
+        if pods::is_static(&pod) {
+            self.0.mirrors_changed.notify_one();
+        }
         let entry = entries.entry(id.clone()).or_insert_with(|| Entry {
             pod: pod.clone(),
             inbox: Inbox::default(),
@@ -148,11 +152,17 @@ impl Manager {
             return;
         }
         entry.working = true;
+        let span = tracing::info_span!("pod", pod = key, uid = id);
         let worker = Worker::new(self.0.cx.clone(), entry.inbox.clone(), pod, !inherited);
         let this = self.clone();
         drop(entries);
         tokio::spawn(async move {
-            let ended = this.0.shutdown.run_until(worker.run()).await.is_some();
+            let ended = this
+                .0
+                .shutdown
+                .run_until(worker.run().instrument(span))
+                .await
+                .is_some();
             if ended {
                 this.0.entries.lock().remove(&id);
                 this.0.mirrors_changed.notify_one();

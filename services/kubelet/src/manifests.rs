@@ -4,7 +4,7 @@
 //! the task exists only where a directory is given.
 
 use crate::config::fnv;
-use crate::k8s::{Pod, namespace};
+use crate::k8s::{Node, OwnerReference, Pod, namespace};
 use crate::manager::Manager;
 use crate::names::{CONFIG_HASH, CONFIG_MIRROR, CONFIG_SOURCE};
 use crate::pods;
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PERIOD: Duration = Duration::from_secs(5);
+/// Before a mirror pod that was refused is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 /// The largest manifest, bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
 
@@ -125,8 +127,9 @@ pub async fn run(dir: PathBuf, node: String, manager: Manager, shutdown: Shutdow
 }
 
 /// Makes the API show static pods until `shutdown`.
-pub async fn mirror(client: Client, manager: Manager, shutdown: Shutdown) {
+pub async fn mirror(client: Client, node: String, manager: Manager, shutdown: Shutdown) {
     let work = async {
+        let mut owner = None;
         loop {
             let mut again = false;
             let shown = manager.mirrors();
@@ -153,18 +156,27 @@ pub async fn mirror(client: Client, manager: Manager, shutdown: Shutdown) {
                 if shown.contains_key(&key) {
                     continue;
                 }
+                if owner.is_none() {
+                    owner = owner_of(&client, &node).await;
+                }
+                let Some(known) = owner.clone() else {
+                    again = true;
+                    continue;
+                };
                 let api = Api::<Pod>::namespaced(&client, namespace(&pod.metadata));
-                match api.create(&mirror_of(&pod)).await {
+                match api.create(&mirror_of(&pod, known)).await {
                     Ok(_) => {}
                     Err(e) if e.is_already_exists() => {}
                     Err(error) => {
-                        tracing::debug!(pod = key, "no mirror pod: {error}");
+                        // The Node may have been made anew.
+                        owner = None;
+                        tracing::warn!(pod = key, "no mirror pod: {error}");
                         again = true;
                     }
                 }
             }
             if again {
-                tokio::time::sleep(PERIOD).await;
+                tokio::time::sleep(RETRY).await;
             } else {
                 manager.mirrors_changed().await;
             }
@@ -182,10 +194,24 @@ fn hash_of(pod: &Pod) -> &str {
         .unwrap_or_default()
 }
 
-fn mirror_of(pod: &Pod) -> Pod {
+/// A node may make only pods that it owns; a mirror pod goes with its Node.
+async fn owner_of(client: &Client, node: &str) -> Option<OwnerReference> {
+    let found = Api::<Node>::all(client).get(node).await.ok()?;
+    Some(OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: node.to_owned(),
+        uid: found.metadata.uid?,
+        controller: Some(true),
+        block_owner_deletion: None,
+    })
+}
+
+fn mirror_of(pod: &Pod, owner: OwnerReference) -> Pod {
     let mut mirror = pod.clone();
     mirror.metadata.uid = None;
     mirror.status = None;
+    mirror.metadata.owner_references = Some(vec![owner]);
     let hash = hash_of(pod).to_owned();
     mirror
         .metadata
@@ -213,7 +239,10 @@ mod tests {
         let other = parse(&text.replace("img:1", "img:2"), "n1").unwrap();
         assert_ne!(a.metadata.uid, other.metadata.uid);
         assert_eq!(
-            mirror_of(&a).metadata.annotations.unwrap()[CONFIG_MIRROR],
+            mirror_of(&a, OwnerReference::default())
+                .metadata
+                .annotations
+                .unwrap()[CONFIG_MIRROR],
             hash_of(&a)
         );
         assert!(parse("kind: Pod\nmetadata: {}\n", "n").is_err() && parse("{", "n").is_err());

@@ -9,6 +9,7 @@ use crate::events::{Events, EventsTask};
 use crate::images::Images;
 use crate::k8s::{Pod, Service as KubeService, name};
 use crate::manager::Manager;
+use crate::metrics::Metrics;
 use crate::names::{POD_UID, Paths};
 use crate::node::facts::{self, Machine};
 use crate::node::object::labels;
@@ -132,7 +133,8 @@ impl Service {
             .client
             .clone()
             .unwrap_or_else(|| Client::new(Arc::new(NoApi)));
-        let engine = Engine::new(deps.runtime.clone());
+        let metrics = Metrics::new(&options.node_name);
+        let engine = Engine::new(deps.runtime.clone(), metrics.clone());
         let paths = Paths::new(
             options.root_dir.clone(),
             options.pod_logs.clone(),
@@ -152,6 +154,7 @@ impl Service {
             events,
             asker: Asker::new(engine.clone()),
             engine,
+            metrics,
             clock: deps.clock.clone(),
             dns: NodeDns {
                 cluster_dns: options.cluster_dns.iter().map(ToString::to_string).collect(),
@@ -247,7 +250,13 @@ impl Service {
                     manager.clone(),
                     own.clone(),
                 ));
-                tasks.spawn(manifests::mirror(client.clone(), manager.clone(), own.clone()));
+                let node = self.options.node_name.clone();
+                tasks.spawn(manifests::mirror(
+                    client.clone(),
+                    node,
+                    manager.clone(),
+                    own.clone(),
+                ));
             }
             None => {
                 cx.services.none();

@@ -21,19 +21,61 @@ pub(super) fn empty() -> Response<Body> {
     text(String::new())
 }
 
-/// The kubelet itself.
-pub(super) fn kubelet(manager: &Manager) -> Response<Body> {
+/// The kubelet itself: what it counted, and how many pods and containers there are now.
+pub(super) async fn kubelet(cx: &Arc<Context>, manager: &Manager) -> Response<Body> {
+    let mut out = cx.metrics.text();
+    if let Some(end) = out.rfind("# EOF") {
+        out.truncate(end);
+    }
     let pods = manager.pods();
     let active = pods.iter().filter(|p| !crate::pods::is_terminal(p)).count();
-    let mut out = String::new();
-    let _infallible = write!(
-        out,
-        "# HELP kubelet_active_pods The number of pods the kubelet considers active\n\
-         # TYPE kubelet_active_pods gauge\nkubelet_active_pods {active}\n\
-         # HELP kubelet_desired_pods The number of pods the kubelet is being instructed to run\n\
-         # TYPE kubelet_desired_pods gauge\nkubelet_desired_pods {}\n",
-        pods.len()
+    let mut gauge = |name: &str, help: &str, lines: &[(&str, usize)]| {
+        let _infallible = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (labels, value) in lines {
+            let _infallible = writeln!(out, "{name}{labels} {value}");
+        }
+    };
+    gauge(
+        "kubelet_active_pods",
+        "The number of pods the kubelet considers active",
+        &[("", active)],
     );
+    gauge(
+        "kubelet_desired_pods",
+        "The number of pods the kubelet is being instructed to run",
+        &[("", pods.len())],
+    );
+    // A runtime that does not answer leaves these out; the rest is still told.
+    if let (Ok(sandboxes), Ok(containers)) =
+        tokio::join!(cx.engine.sandboxes(None), cx.engine.containers(None))
+    {
+        let ready = cri::v1::PodSandboxState::SandboxReady as i32;
+        gauge(
+            "kubelet_running_pods",
+            "Number of pods that have a running pod sandbox",
+            &[("", sandboxes.iter().filter(|s| s.state == ready).count())],
+        );
+        let of =
+            |state: cri::v1::ContainerState| containers.iter().filter(|c| c.state == state as i32).count();
+        gauge(
+            "kubelet_running_containers",
+            "Number of containers by state",
+            &[
+                (
+                    "{container_state=\"created\"}",
+                    of(cri::v1::ContainerState::ContainerCreated),
+                ),
+                (
+                    "{container_state=\"exited\"}",
+                    of(cri::v1::ContainerState::ContainerExited),
+                ),
+                (
+                    "{container_state=\"running\"}",
+                    of(cri::v1::ContainerState::ContainerRunning),
+                ),
+            ],
+        );
+    }
     text(out)
 }
 

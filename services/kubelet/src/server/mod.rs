@@ -229,7 +229,7 @@ impl Server {
             ["containerLogs", ns, pod, container] if get => {
                 self.container_logs(ns, pod, container, request).await
             }
-            ["metrics"] if get => metrics::kubelet(&self.manager),
+            ["metrics"] if get => metrics::kubelet(&self.cx, &self.manager).await,
             ["metrics", "resource"] if get => metrics::resource(&self.cx, &self.manager).await,
             ["metrics", "cadvisor" | "probes"] if get => metrics::empty(),
             ["stats", "summary"] if get => stats::summary(&self.cx, &self.machine).await,

@@ -152,6 +152,7 @@ pub(super) fn write(
     atomic::write(path, &files, group, stamp).map_err(failed("writing"))?;
     Ok(Mounted::Path {
         path: path.to_owned(),
-        read_only: false,
+        // Whatever a container wrote would be lost at the next refresh.
+        read_only: true,
     })
 }

@@ -27,6 +27,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// How often volumes made from API objects are brought up to date.
 const REFRESH: SignedDuration = SignedDuration::from_secs(30);
@@ -72,6 +73,8 @@ pub struct Worker {
     dirty: bool,
     cleaned: bool,
     teardown_grace: Option<i64>,
+    /// When the kubelet saw the pod, until it runs. For a pod that ran before, nothing is measured.
+    starting: Option<std::time::Instant>,
 }
 
 impl Worker {
@@ -105,6 +108,7 @@ impl Worker {
             dirty: !fresh,
             cleaned: false,
             teardown_grace: None,
+            starting: fresh.then(base::clock::stopwatch),
         }
     }
 
@@ -385,6 +389,15 @@ impl Worker {
         earliest(wake, self.deadline_at())
     }
 
+    fn measure_start(&mut self, now: Timestamp) {
+        let Some(seen) = self.starting.take() else { return };
+        let created = self.pod.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
+        let since_created = Duration::try_from(now.duration_since(created)).unwrap_or(Duration::ZERO);
+        let took = seen.elapsed();
+        self.cx.metrics.pod_started(took, since_created.max(took));
+        tracing::info!(pod = %start::summary(&self.pod), ms = took.as_millis(), "runs");
+    }
+
     fn deadline_at(&self) -> Option<Timestamp> {
         if self.imposed.is_some() {
             return None;
@@ -491,7 +504,9 @@ impl Worker {
                         .pod(&self.pod, None, Level::Normal, "SandboxChanged", text);
                 }
                 let work = start::sandbox(self.cx.clone(), self.pod.clone(), attempt);
-                self.tasks.spawn(async move { Done::Sandbox(work.await) });
+                let span = tracing::info_span!("sandbox", attempt);
+                self.tasks
+                    .spawn(async move { Done::Sandbox(work.await) }.instrument(span));
             }
             return earliest(wake, resting);
         }
@@ -568,10 +583,16 @@ impl Worker {
             volumes: volumes.clone(),
         };
         let name = name.to_owned();
-        self.tasks.spawn(async move {
-            let result = start::container(start).await.map(Box::new);
-            Done::Started(name, result)
-        });
+        self.tasks.spawn(
+            async move {
+                let span = tracing::info_span!("container", name);
+                let metrics = start.cx.metrics.clone();
+                let result = start::container(start).instrument(span).await.map(Box::new);
+                metrics.container_started(result.is_ok());
+                Done::Started(name, result)
+            }
+            .in_current_span(),
+        );
         None
     }
 
@@ -644,6 +665,9 @@ impl Worker {
             finished,
             imposed: self.imposed.as_ref(),
         });
+        if status.phase.as_deref() == Some("Running") {
+            self.measure_start(now);
+        }
         self.cx.status.set(&self.pod, status);
     }
 }
