@@ -23,7 +23,7 @@ awk '
   function level_of(path) {
     if (path ~ /\/tests\/(scenarios|world|isolation)\//) return "world"
     if (path ~ /\/tests\/sim\//) return "simulation"
-    if (path ~ /\/tests\/(e2e|durability|clients|bench)\//) return "processes"
+    if (path ~ /\/tests\/(e2e|kubelet|durability|clients|bench)\//) return "processes"
     return "beside the code"
   }
   FILENAME == ARGV[1] {

@@ -1,0 +1,67 @@
+# Runs "$@" as the init of a small machine: own processes, mounts, network, control groups. $MARINA_TEST_DIR is its disk.
+set -eu
+case ${1-} in
+inside)
+  shift
+  mount --make-rprivate /
+  mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+  mount -t tmpfs -o nosuid,nodev,noexec,mode=755 cgroup /sys/fs/cgroup
+  if [ -n "$MARINA_TEST_UNIFIED" ]; then
+    umount /sys/fs/cgroup
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    # Controllers can be passed on only by a group without processes.
+    mkdir -p /sys/fs/cgroup/init
+    while read -r pid; do echo "$pid" >/sys/fs/cgroup/init/cgroup.procs || true; done </sys/fs/cgroup/cgroup.procs
+    for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control || true; done
+  else
+    while IFS=: read -r _ controllers _; do
+      [ -n "$controllers" ] || continue
+      name=${controllers#name=}
+      mkdir -p "/sys/fs/cgroup/$name"
+      case $controllers in name=*) controllers=none,$controllers ;; esac
+      mount -t cgroup -o "$controllers" cgroup "/sys/fs/cgroup/$name"
+      for one in $(echo "$name" | tr , ' '); do [ "$one" = "$name" ] || ln -s "$name" "/sys/fs/cgroup/$one"; done
+    done </proc/self/cgroup
+  fi
+  mount -t tmpfs -o nosuid,nodev,mode=755 run /run
+  mount --make-rshared /
+  ip link set lo up
+  ip link add eth0 type veth peer name uplink
+  ip addr add 192.168.7.1/24 dev eth0
+  ip link set eth0 up
+  ip link set uplink up
+  ip route add default dev eth0
+  echo 1 >/proc/sys/net/ipv4/ip_forward
+  exec "$@"
+  ;;
+*)
+  name=marina-test-$$
+  unified=1
+  groups=''
+  while IFS=: read -r _ controllers path; do
+    if [ -z "$controllers" ]; then at=/sys/fs/cgroup$path; else at=/sys/fs/cgroup/${controllers#name=}$path; unified=''; fi
+    # With version 1, the unified hierarchy that is mounted beside it plays no part.
+    [ -n "$controllers" ] || [ -f "$at/cgroup.procs" ] || continue
+    mkdir "$at/$name" 2>/dev/null || continue
+    groups="$groups $at/$name"
+    for f in cpuset.cpus cpuset.mems; do
+      if [ -f "$at/$f" ] && [ -f "$at/$name/$f" ]; then cat "$at/$f" >"$at/$name/$f" || true; fi
+    done
+  done </proc/self/cgroup
+  # The machine is a child, so that the groups can be removed when it has ended.
+  status=0
+  (
+    pid=$(sh -c 'echo $PPID')
+    for g in $groups; do echo "$pid" >"$g/cgroup.procs"; done
+    MARINA_TEST_UNIFIED=$unified exec unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child --mount-proc \
+      sh "$0" inside "$@"
+  ) || status=$?
+  for g in $groups; do
+    for try in 1 2 3 4 5; do
+      find "$g" -depth -type d -exec rmdir {} + 2>/dev/null && break
+      sleep 0.2
+    done
+  done
+  exit $status
+  ;;
+esac

@@ -1,0 +1,93 @@
+//! Pods on a real containerd. Needs root; see `kubelet_tests::enter` for what is skipped and when.
+
+mod config;
+mod life;
+mod reach;
+mod speed;
+
+use kubelet_tests::{Case, Inside, Node, enter, run};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Makes a case of an async function; its name is the function's.
+macro_rules! cases {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        vec![$(Case { name: stringify!($name), run: |node| Box::pin(async move { $module::$name(&node).await }) }),*]
+    };
+}
+
+fn together() -> Vec<Case<Node>> {
+    cases![
+        life::a_container_that_is_killed_is_started_again,
+        life::a_pod_that_never_restarts_ends_with_its_exit_code,
+        life::init_containers_run_in_order_and_sidecars_go_on,
+        life::a_deleted_pod_gets_its_hook_its_signal_and_its_grace_period,
+        life::a_pod_that_ignores_its_signal_is_killed_after_its_grace_period,
+        life::a_static_pod_runs_and_is_shown_by_a_mirror_pod,
+        life::a_missing_image_is_an_error_that_can_be_seen,
+        config::a_container_sees_configuration_secrets_and_itself,
+        config::environment_limits_and_users_are_what_the_spec_says,
+        config::a_missing_config_map_holds_the_container_until_it_comes,
+        reach::logs_can_be_read_by_tail_and_of_the_previous_container,
+        reach::a_command_in_a_container_has_its_streams_and_exit_code,
+        reach::probes_decide_readiness_and_restarts,
+        reach::pods_reach_each_other_and_are_probed_by_http,
+        reach::the_kubelet_tells_of_its_pods_and_itself,
+    ]
+}
+
+fn alone() -> Vec<Case<Node>> {
+    cases![
+        life::a_restarted_kubelet_takes_its_pods_over,
+        speed::pods_are_ready_soon,
+    ]
+}
+
+fn main() -> ExitCode {
+    if node_network::cni::is_call() {
+        return node_network::cni::main();
+    }
+    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    match enter() {
+        Ok(Inside::Yes(machine)) => {
+            base::telemetry::init(base::telemetry::Format::Text, "warn");
+            let tokio = tokio::runtime::Runtime::new().expect("a runtime can be made");
+            tokio.block_on(async {
+                let node = match Node::start(machine).await {
+                    Ok(node) => Arc::new(node),
+                    Err(error) => {
+                        println!("test the_node_becomes_ready ... FAILED: {error:#}");
+                        return ExitCode::FAILURE;
+                    }
+                };
+                let log = node.clone();
+                run(
+                    node,
+                    together(),
+                    alone(),
+                    filter.as_deref().unwrap_or_default(),
+                    move || log.containerd_log(),
+                )
+                .await
+            })
+        }
+        Ok(Inside::Ended(code)) => code,
+        Ok(Inside::Skipped(why)) if std::env::var("CI").as_deref() == Ok("true") => {
+            println!("test pods_run_on_containerd ... FAILED: {why}");
+            ExitCode::FAILURE
+        }
+        Ok(Inside::Skipped(why)) => {
+            println!("skipped: {why}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("test a_machine_can_be_made ... FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A container `c` of busybox that runs a script.
+fn shell(script: &str) -> serde_json::Value {
+    serde_json::json!({"name": "c", "image": "busybox:1.36", "command": ["sh", "-c", script]})
+}
