@@ -182,11 +182,19 @@ impl LocalCloud {
             .values()
             .find(|m| m.record.lock().spec.token == spec.token)
         {
-            if known.record.lock().spec != *spec {
+            let mut record = known.record.lock();
+            let dir = inner.machines.dir_of(&record.id);
+            // A machine that never ran has told nobody its user data, which has new keys in it each time.
+            if record.spec != *spec && !dir.join("run.json").exists() {
+                record.spec.user_data.clone_from(&spec.user_data);
+                save(&dir.join("machine.json"), &*record)?;
+            }
+            if record.spec != *spec {
                 return Err(CloudError::Invalid(
                     "the token was used with another specification".into(),
                 ));
             }
+            drop(record);
             return Ok(known.clone());
         }
         if machines.len() >= inner.options.max_machines {

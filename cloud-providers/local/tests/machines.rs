@@ -177,6 +177,7 @@ async fn machines_outlive_the_program_and_a_load_balancer_reaches_them() {
     let found = instances.get(&made.id).await.unwrap();
     assert_eq!(found.state, InstanceState::Running);
     assert_eq!(instances.create(&spec("m1", serve)).await.unwrap().id, made.id);
+    assert!(instances.create(&spec("m1", "other")).await.is_err());
 
     let target = Target {
         addr: (found.address.unwrap(), 8080).into(),

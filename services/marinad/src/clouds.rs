@@ -14,6 +14,8 @@ pub(crate) const REGISTRY_PORT: u16 = 5000;
 pub(crate) struct ImageOptions {
     #[command(flatten)]
     state_dir: StateDirOption,
+    #[command(flatten)]
+    local: LocalOptions,
     /// The `marina-node` program to put into it; the one beside this program if absent.
     #[arg(long)]
     node_binary: Option<PathBuf>,
@@ -28,6 +30,9 @@ pub(crate) struct LocalOptions {
     /// The first two bytes of its network, a /16.
     #[arg(long, env = "MARINA_LOCAL_NETWORK", default_value = "10.250", value_parser = two_bytes, hide = true)]
     local_network: [u8; 2],
+    /// Where node images are kept, which several installations may share; `images` in the state directory if absent.
+    #[arg(long, env = "MARINA_IMAGE_DIR", hide = true)]
+    image_dir: Option<PathBuf>,
 }
 
 fn two_bytes(text: &str) -> Result<[u8; 2], String> {
@@ -43,6 +48,9 @@ impl LocalOptions {
         let mut options = cloud_local::Options::new(state.path());
         options.name.clone_from(&self.local_name);
         options.network = self.local_network;
+        if let Some(dir) = &self.image_dir {
+            options.image_dir.clone_from(dir);
+        }
         options.registry = Some(format!("http://{}:{REGISTRY_PORT}", options.gateway()));
         options
     }
@@ -68,17 +76,17 @@ fn node_binary() -> Result<PathBuf> {
 /// Builds the node image as far as it is missing or `marina-node` has changed.
 pub(crate) async fn build_image(options: ImageOptions) -> Result<()> {
     let state = options.state_dir.open()?;
-    build(&state, options.node_binary).await
+    build(&options.local, &state, options.node_binary).await
 }
 
 /// See [`build_image`].
-pub(crate) async fn build(state: &StateDir, binary: Option<PathBuf>) -> Result<()> {
+pub(crate) async fn build(local: &LocalOptions, state: &StateDir, binary: Option<PathBuf>) -> Result<()> {
     let binary = match binary {
         Some(path) => path,
         None => node_binary()?,
     };
     cloud_local::build_node_image(&cloud_local::BuildOptions {
-        image_dir: cloud_local::Options::new(state.path()).image_dir,
+        image_dir: local.under(state).image_dir,
         name: String::new(),
         node_binary: Some(binary),
         seeds: Vec::new(),

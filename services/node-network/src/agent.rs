@@ -171,6 +171,7 @@ impl Agent {
             return Ok(());
         }
         fs::create_dir_all(&self.options.cni_dir).context("create the configuration's directory")?;
+        // In the directory itself: containerd looks again at a renaming or writing in it, and not when a file comes from elsewhere.
         let temporary = self.options.cni_dir.join(".10-marina.new");
         fs::write(&temporary, text).context("write the plugin's configuration")?;
         fs::rename(&temporary, &path).context("write the plugin's configuration")

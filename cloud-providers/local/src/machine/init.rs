@@ -30,6 +30,8 @@ const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 const NODE: &str = "/usr/local/bin/marina-node";
 /// Container images that come with the node image.
 const SEEDS: &str = "/usr/share/marina/images";
+/// Says that they are in containerd.
+const SEEDED: &str = "/var/lib/containerd/.marina-seeded";
 
 pub(super) fn init(dir: &Path) -> Result<(), MachineError> {
     let started = Instant::now();
@@ -104,27 +106,18 @@ fn wait_for(patience: Duration, mut ready: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Puts the images that came with the node image into containerd, once for each machine.
+/// Puts the images that came with the node image into containerd, once for each machine, beside everything else: nothing has
+/// to wait for them, since containerd pulls what a pod needs before they are there.
 fn seed_images() {
-    let done = Path::new("/var/lib/containerd/.marina-seeded");
-    let Ok(entries) = fs::read_dir(SEEDS) else { return };
-    if done.exists() {
+    if Path::new(SEEDED).exists() || !Path::new(SEEDS).exists() {
         return;
     }
-    let mut all = true;
-    for path in entries
-        .flatten()
-        .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "tar"))
-    {
-        let status = child("ctr")
-            .args(["-n", "k8s.io", "images", "import", "--local"])
-            .arg(&path)
-            .status();
-        all &= status.is_ok_and(|s| s.success());
-    }
-    if all && let Err(error) = fs::write(done, "") {
-        eprintln!("init: cannot note that images are seeded: {error}");
+    let script = format!(
+        "for f in {SEEDS}/*.tar; do ctr -n k8s.io images import --local \"$f\" || exit 1; done; touch {SEEDED}"
+    );
+    // Nobody waits for it but process 1, which waits for every child.
+    if let Err(error) = child("sh").args(["-c", &script]).spawn() {
+        eprintln!("init: images are not seeded: {error}");
     }
 }
 

@@ -19,7 +19,8 @@ pub(super) fn launch(dir: &Path) -> Result<(), MachineError> {
         .open(Files(dir).console())
         .context("open the console")?;
     let errors = console.try_clone().context("open the console")?;
-    let program = std::env::current_exe().context("find the running program")?;
+    // By the kernel's link and not by its name, which an upgrade may have given to another file.
+    let program = Path::new("/proc/self/exe");
     let mut own: Vec<_> = std::env::args_os().skip(1).collect();
     own.truncate(own.len().saturating_sub(2));
 

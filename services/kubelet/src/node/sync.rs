@@ -23,6 +23,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Below this much, a resource is short: upstream's default eviction thresholds.
 const MIN_MEMORY: i64 = 100 << 20;
 const MIN_DISK_PERCENT: u64 = 5;
+/// On a big disk this much is enough: machines of the embedded cloud share their host's, where 5 % may be tens of gigabytes.
+const ENOUGH_DISK: u64 = 2 << 30;
 const MIN_PIDS: u64 = 512;
 
 /// What the node's own task needs.
@@ -143,7 +145,7 @@ impl NodeSync {
             tokio::join!(self.engine.health(), self.engine.version(), self.engine.images());
         let memory = facts::memory_available() < MIN_MEMORY;
         let disk = facts::disk(&self.options.root_dir)
-            .is_some_and(|(size, free)| free * 100 < size * MIN_DISK_PERCENT);
+            .is_some_and(|(size, free)| free < (size / 100 * MIN_DISK_PERCENT).min(ENOUGH_DISK));
         let pids = facts::pids().is_some_and(|(most, now)| most.saturating_sub(now) < MIN_PIDS);
         let names = |i: cri::v1::Image| {
             (

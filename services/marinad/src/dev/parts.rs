@@ -90,6 +90,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     let images = oci::Store::open(&state.join("registry")).context("cannot open the registry")?;
     if let Some(local) = &local {
         start_registry(&images, local, &mut tasks, shutdown).await?;
+        start_relay(local, &mut tasks, shutdown);
     }
     let (waker, wakes) = provider::flows::Waker::new();
     let (service, handle) = provider::Service::build(
@@ -180,7 +181,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
 async fn open_local(options: &Options, state: &StateDir) -> Result<Option<LocalCloud>> {
     match options.local.open(state) {
         Ok(local) => {
-            clouds::build(state, None).await?;
+            clouds::build(&options.local, state, None).await?;
             local
                 .ensure_network()
                 .await
@@ -280,6 +281,17 @@ async fn start_registry(
         }
     });
     Ok(())
+}
+
+/// Names for the machines, whose `resolv.conf` leads to their gateway.
+fn start_relay(local: &LocalCloud, tasks: &mut JoinSet<()>, shutdown: &Shutdown) {
+    let at = SocketAddr::new(local.options().gateway().into(), 53);
+    let relay = node_network::dns::relay(vec![at], "/etc/resolv.conf".into(), shutdown.clone());
+    tasks.spawn(async move {
+        if let Err(error) = relay.await {
+            tracing::warn!(%error, "machines resolve no names outside of their cluster");
+        }
+    });
 }
 
 async fn open_doors(

@@ -10,4 +10,4 @@ mod records;
 mod server;
 mod zone;
 
-pub use server::{Options, Server};
+pub use server::{Options, Server, relay};

@@ -87,8 +87,29 @@ impl Server {
         if shutdown.run_until(synced).await.is_none() {
             return Ok(());
         }
+        for address in self.options.listen.iter().map(SocketAddr::ip) {
+            if !address.is_loopback() {
+                let length = if address.is_ipv4() { 32 } else { 128 };
+                tool::ip(&format!("addr replace {address}/{length} dev lo\n"))?;
+            }
+        }
         serve(self.options, self.zone, shutdown).await
     }
+}
+
+/// Passes every question on to the resolvers of `resolv_conf`, for machines that have no resolver of their own, until shut
+/// down. The addresses must be there.
+pub async fn relay(
+    listen: Vec<SocketAddr>,
+    resolv_conf: PathBuf,
+    shutdown: Shutdown,
+) -> Result<(), NetworkError> {
+    let options = Options {
+        listen,
+        domain: String::new(),
+        resolv_conf,
+    };
+    serve(options, Arc::default(), shutdown).await
 }
 
 async fn serve(options: Options, zone: Arc<RwLock<Zone>>, shutdown: Shutdown) -> Result<(), NetworkError> {
@@ -101,10 +122,6 @@ async fn serve(options: Options, zone: Arc<RwLock<Zone>>, shutdown: Shutdown) ->
     });
     let mut tasks = tokio::task::JoinSet::new();
     for address in options.listen {
-        if !address.ip().is_loopback() {
-            let length = if address.is_ipv4() { 32 } else { 128 };
-            tool::ip(&format!("addr replace {}/{length} dev lo\n", address.ip()))?;
-        }
         let udp = UdpSocket::bind(address)
             .await
             .context(format!("listen on {address} by UDP"))?;

@@ -10,10 +10,12 @@ use crate::records::{Batch, ClusterRecord, KeysRecord, Machine, PoolRecord, Reco
 use crate::service::Deps;
 use auth::Directory;
 use base::ClusterId;
-use cloud_api::{CloudError, InstanceSpec, InstanceState, TAG_CLUSTER, TAG_NODE_POOL, Tags};
+use cloud_api::{
+    CloudError, Instance, InstanceSpec, InstanceState, Instances, TAG_CLUSTER, TAG_NODE_POOL, Tags,
+};
 use futures::{StreamExt, stream};
 use service_api::NodePoolState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// Machines that are made or taken away at the same time, for one pool.
@@ -126,11 +128,15 @@ async fn act(deps: &Deps, owner: &ClusterRecord, pool: &mut PoolRecord) -> Resul
     } else {
         Vec::new()
     };
+    let known = match known(deps, owner, pool).await {
+        Ok(known) => known,
+        Err(error) => return Ok(Some(error.to_string())),
+    };
     let machines = std::mem::take(&mut pool.machines);
     let each = machines.into_iter().map(|mut machine| {
-        let (cluster, ready, pool) = (&cluster, &ready, &*pool);
+        let (cluster, ready, known, pool) = (&cluster, &ready, &known, &*pool);
         async move {
-            let outcome = ensure_machine(deps, owner, cluster, pool, &mut machine).await;
+            let outcome = ensure_machine(deps, owner, cluster, pool, known, &mut machine).await;
             machine.ready = !machine.leaving && ready.contains(&machine.node);
             let gone = matches!(outcome, Ok(true));
             if gone && served {
@@ -153,19 +159,47 @@ async fn act(deps: &Deps, owner: &ClusterRecord, pool: &mut PoolRecord) -> Resul
     Ok(trouble)
 }
 
+/// Where the cluster's machines are made.
+fn instances<'d>(deps: &'d Deps, owner: &ClusterRecord) -> Result<&'d dyn Instances, CloudError> {
+    let cloud = deps.clouds.get(&owner.spec.cloud).and_then(|c| c.instances());
+    cloud.ok_or_else(|| CloudError::Other(format!("cloud {} makes no machines here", owner.spec.cloud)))
+}
+
+fn tags(pool: &PoolRecord) -> Tags {
+    Tags::from([
+        (TAG_CLUSTER.to_owned(), pool.cluster.to_string()),
+        (TAG_NODE_POOL.to_owned(), pool.name.clone()),
+    ])
+}
+
+/// The pool's machines that the cloud knows, by node, if there is one that the record does not know yet. One that was made
+/// just before a crash has user data of its own, with keys that nobody wrote down, so its token alone would not find it.
+async fn known(
+    deps: &Deps,
+    owner: &ClusterRecord,
+    pool: &PoolRecord,
+) -> Result<HashMap<String, Instance>, CloudError> {
+    if pool.machines.iter().all(|m| m.instance.is_some()) {
+        return Ok(HashMap::new());
+    }
+    let all = instances(deps, owner)?.list(&tags(pool)).await?;
+    let there = all.into_iter().filter(|i| i.state != InstanceState::Terminating);
+    Ok(there.map(|i| (i.name.clone(), i)).collect())
+}
+
 /// Makes one machine, or takes it away; whether it is gone.
 async fn ensure_machine(
     deps: &Deps,
     owner: &ClusterRecord,
     cluster: &auth::Cluster,
     pool: &PoolRecord,
+    known: &HashMap<String, Instance>,
     machine: &mut Machine,
 ) -> Result<bool, FlowError> {
-    let missing = || CloudError::Other(format!("cloud {} makes no machines here", owner.spec.cloud));
-    let cloud = deps.clouds.get(&owner.spec.cloud).ok_or_else(missing)?;
-    let instances = cloud.instances().ok_or_else(missing)?;
+    let instances = instances(deps, owner)?;
     if machine.leaving {
-        let Some(id) = &machine.instance else {
+        let found = known.get(&machine.node).map(|i| &i.id);
+        let Some(id) = machine.instance.as_ref().or(found) else {
             return Ok(true);
         };
         return match instances.terminate(id).await {
@@ -197,20 +231,21 @@ async fn ensure_machine(
         instance_type: &pool.spec.instance_type,
     };
     let token = format!("{}-{}", cluster.id, machine.node);
-    let instance = instances
-        .create(&InstanceSpec {
-            name: machine.node.clone(),
-            zone: machine.zone.clone(),
-            instance_type: pool.spec.instance_type.clone(),
-            image: deps.node_image.clone(),
-            user_data: deps.user_data.user_data(cluster, &node)?,
-            tags: Tags::from([
-                (TAG_CLUSTER.to_owned(), cluster.id.to_string()),
-                (TAG_NODE_POOL.to_owned(), pool.name.clone()),
-            ]),
-            token: token.as_str().into(),
-        })
-        .await?;
+    let instance = match known.get(&machine.node) {
+        Some(instance) if instance.state == InstanceState::Running => instance.clone(),
+        _ => {
+            let spec = InstanceSpec {
+                name: machine.node.clone(),
+                zone: machine.zone.clone(),
+                instance_type: pool.spec.instance_type.clone(),
+                image: deps.node_image.clone(),
+                user_data: deps.user_data.user_data(cluster, &node)?,
+                tags: tags(pool),
+                token: token.as_str().into(),
+            };
+            instances.create(&spec).await?
+        }
+    };
     machine.instance = Some(instance.id);
     machine.address = instance.address.map(|a| a.to_string());
     Ok(false)
