@@ -19,5 +19,6 @@ pub(crate) use api::k8s_openapi::api::core::v1::{
 pub(crate) use api::k8s_openapi::api::discovery::v1::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice,
 };
-pub(crate) use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+pub(crate) use api::k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
+pub(crate) use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time};
 pub(crate) use api::k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

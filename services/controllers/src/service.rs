@@ -53,6 +53,7 @@ pub fn all(deps: &Deps) -> Vec<Arc<dyn Controller>> {
         Arc::new(crate::job::Jobs),
         Arc::new(crate::cronjob::CronJobs),
         Arc::new(crate::ttl_after_finished::TtlAfterFinished),
+        Arc::new(crate::disruption::Disruption),
         Arc::new(crate::endpoints::EndpointsController),
         Arc::new(crate::endpointslice::EndpointSlices),
         Arc::new(crate::node_ipam::NodeIpam::new(deps.pod_ranges.clone())),

@@ -26,6 +26,10 @@ pub(crate) struct DaemonSets {
 #[async_trait]
 impl Controller for DaemonSets {
     fn name(&self) -> &'static str {
+        "daemonset-controller"
+    }
+
+    fn account(&self) -> &'static str {
         "daemon-set-controller"
     }
 
