@@ -1,13 +1,13 @@
-//! Writes what was decided: the binding, or why there is none.
+//! Writes what was decided: the binding, why there is none, who has to go.
 
 use crate::service::Deps;
 use crate::world::World;
 use api::k8s_openapi::api::core::v1;
 use base::ClusterId;
-use client::{Api, Client, Patch};
+use client::{Api, Client, DeleteParams, Patch};
 use runtime::EventType;
 use runtime::leadership::Claim;
-use scheduling::Pod;
+use scheduling::{Pod, Preemption};
 use serde_json::json;
 use std::sync::Arc;
 use tracing::Instrument;
@@ -85,14 +85,20 @@ pub(crate) async fn bind(
     }
 }
 
-/// Tells users why a pod waits: an event, and the condition `PodScheduled`.
-pub(crate) async fn report(deps: Arc<Deps>, cluster: ClusterId, pod: Arc<Pod>, why: String) {
-    let Some(client) = client(&deps, &cluster) else {
+/// Tells users why a pod waits: an event, and the condition `PodScheduled`; and the node that is being cleared for it.
+pub(crate) async fn report(
+    deps: &Deps,
+    cluster: &ClusterId,
+    pod: &Pod,
+    why: String,
+    nominated: Option<String>,
+) {
+    let Some(client) = client(deps, cluster) else {
         return;
     };
-    let about = mention(&pod);
+    let about = mention(pod);
     deps.recorder.event(
-        &cluster,
+        cluster,
         (COMPONENT, ACCOUNT),
         &about,
         EventType::Warning,
@@ -100,14 +106,68 @@ pub(crate) async fn report(deps: Arc<Deps>, cluster: ClusterId, pod: Arc<Pod>, w
         why.clone(),
     );
     let now = deps.clock.now_rfc3339();
-    let patch = json!({ "metadata": { "uid": pod.uid }, "status": { "conditions": [{
+    let mut status = json!({ "conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why,
         "lastProbeTime": null, "lastTransitionTime": now,
-    }] } });
+    }] });
+    if let Some(node) = nominated {
+        status["nominatedNodeName"] = node.into();
+    }
+    let patch = json!({ "metadata": { "uid": pod.uid }, "status": status });
     let pods = Api::<v1::Pod>::namespaced(&client, &pod.key.namespace);
     match pods.patch_status(&pod.key.name, &Patch::Strategic(patch)).await {
         Ok(_) => {}
         Err(error) if error.is_not_found() || error.is_conflict() => {}
         Err(error) => tracing::warn!(%cluster, pod = pod.key.name, %error, "cannot write why a pod waits"),
+    }
+}
+
+/// Sends pods away for a more important one: the condition `DisruptionTarget` says why, then they are deleted.
+pub(crate) async fn preempt(deps: &Deps, world: &World, cluster: &ClusterId, pod: &Pod, found: &Preemption) {
+    let Some(client) = client(deps, cluster) else {
+        world.not_preempted(cluster, pod);
+        return;
+    };
+    for victim in &found.victims {
+        if let Err(error) = send_away(deps, &client, victim).await {
+            tracing::warn!(%cluster, pod = victim.key.name, %error, "cannot preempt a pod");
+            world.not_preempted(cluster, pod);
+            return;
+        }
+        deps.recorder.event(
+            cluster,
+            (COMPONENT, ACCOUNT),
+            &mention(victim),
+            EventType::Normal,
+            "Preempted",
+            format!("Preempted by pod {} on node {}", pod.uid, found.node),
+        );
+    }
+}
+
+/// One that is gone, or is on its way, is no error.
+async fn send_away(deps: &Deps, client: &Client, victim: &Pod) -> Result<(), client::Error> {
+    let pods = Api::<v1::Pod>::namespaced(client, &victim.key.namespace);
+    let gone = |error: &client::Error| error.is_not_found() || error.is_conflict();
+    if victim.terminating {
+        return Ok(());
+    }
+    let patch = json!({ "metadata": { "uid": victim.uid }, "status": { "conditions": [{
+        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+        "message": format!("{COMPONENT}: preempting to accommodate a higher priority pod"),
+        "lastProbeTime": null, "lastTransitionTime": deps.clock.now_rfc3339(),
+    }] } });
+    match pods
+        .patch_status(&victim.key.name, &Patch::Strategic(patch))
+        .await
+    {
+        Ok(_) => {}
+        Err(error) if gone(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let params = DeleteParams::default().uid(&victim.uid);
+    match pods.delete(&victim.key.name, &params).await {
+        Err(error) if !gone(&error) => Err(error),
+        _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use crate::queue::Queue;
 use machinery::Value;
 use scheduling::framework::Events;
-use scheduling::{Framework, Pod, PodKey, Snapshot, Unschedulable};
+use scheduling::{Framework, Pod, PodKey, Preemption, Snapshot, Unschedulable, preemption};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -16,6 +16,15 @@ pub(crate) struct Cluster {
     /// Placements that were decided and are not yet seen in the cluster, with the pod's uid.
     assumed: HashMap<PodKey, String>,
     turn: usize,
+    /// Pods for which others were sent away: their room is kept from whoever matters less.
+    nominated: HashMap<PodKey, Nomination>,
+}
+
+#[derive(Debug)]
+struct Nomination {
+    pod: Arc<Pod>,
+    node: String,
+    victims: Vec<PodKey>,
 }
 
 /// What was decided about a pod.
@@ -24,7 +33,13 @@ pub(crate) enum Decision {
     /// Bind it there; the snapshot has it there already.
     Bind { pod: Arc<Pod>, node: String },
     /// No node will do.
-    Refused { pod: Arc<Pod>, why: Unschedulable },
+    Refused {
+        pod: Arc<Pod>,
+        /// For users: the event's and the condition's message.
+        message: String,
+        /// Pods that are sent away for it.
+        preemption: Option<Preemption>,
+    },
 }
 
 impl Cluster {
@@ -44,11 +59,16 @@ impl Cluster {
                 if self.assumed.remove(&pod.key).is_some() {
                     self.snapshot.displace(&pod.key);
                 }
+                if !pod.nominated.is_empty() && !self.nominated.contains_key(&pod.key) {
+                    // Somebody before us sent others away for it.
+                    self.nominate(&pod, pod.nominated.clone(), Vec::new());
+                }
                 self.queue.offer(pod);
             }
             return;
         }
         self.assumed.remove(&pod.key);
+        self.nominated.remove(&pod.key);
         self.queue.forget(&pod.key);
         let (node, finished, key) = (pod.node_name.clone(), pod.finished, pod.key.clone());
         let was = self.snapshot.place_of(&key).is_some();
@@ -66,6 +86,7 @@ impl Cluster {
     /// A pod is no more.
     pub(crate) fn pod_gone(&mut self, key: &PodKey, now: Instant) {
         self.assumed.remove(key);
+        self.nominated.remove(key);
         self.queue.forget(key);
         if self.snapshot.displace(key) {
             self.queue.hear(Events::POD_GONE, now);
@@ -105,20 +126,107 @@ impl Cluster {
         now: Instant,
     ) -> Option<Decision> {
         let pod = self.queue.take()?;
-        match framework.place(&pod, &self.snapshot, &mut self.turn, dice) {
-            Ok(outcome) => {
+        let guests = self.keep_room(&pod);
+        let placed = self.place(framework, &pod, dice);
+        let preempted = match &placed {
+            Err(why) if why.nodes > 0 => Some(self.preempt(framework, &pod)),
+            _ => None,
+        };
+        for key in &guests {
+            self.snapshot.displace(key);
+        }
+        match placed {
+            Ok(node) => {
+                self.nominated.remove(&pod.key);
                 self.assumed.insert(pod.key.clone(), pod.uid.clone());
-                self.snapshot.place(pod.clone(), &outcome.node);
+                self.snapshot.place(pod.clone(), &node);
                 self.queue.hear(Events::POD_PLACED, now);
-                Some(Decision::Bind {
-                    pod,
-                    node: outcome.node,
-                })
+                Some(Decision::Bind { pod, node })
             }
             Err(why) => {
-                self.queue.park(&pod.key, why.wakes_on, now);
-                Some(Decision::Refused { pod, why })
+                let mut message = why.message();
+                let mut wakes_on = why.wakes_on;
+                let mut preemption = None;
+                match preempted {
+                    Some(Ok(found)) => {
+                        let victims = found.victims.iter().map(|v| v.key.clone()).collect();
+                        self.nominate(&pod, found.node.clone(), victims);
+                        wakes_on = wakes_on.and(Events::POD_GONE);
+                        preemption = Some(found);
+                    }
+                    // The words of upstream's plugins that are asked in turn.
+                    Some(Err(hopeless)) => message += &format!(" no new claims to deallocate, {hopeless}"),
+                    None => {}
+                }
+                self.queue.park(&pod.key, wakes_on, now);
+                Some(Decision::Refused {
+                    pod,
+                    message,
+                    preemption,
+                })
             }
+        }
+    }
+
+    fn nominate(&mut self, pod: &Arc<Pod>, node: String, victims: Vec<PodKey>) {
+        let nomination = Nomination {
+            pod: pod.clone(),
+            node,
+            victims,
+        };
+        self.nominated.insert(pod.key.clone(), nomination);
+    }
+
+    /// Counts pods that wait for their victims to go as if they were there already, for pods that do not matter more.
+    fn keep_room(&mut self, pod: &Pod) -> Vec<PodKey> {
+        let counts = |(key, n): &(&PodKey, &Nomination)| **key != pod.key && n.pod.priority >= pod.priority;
+        let guests: Vec<_> = self
+            .nominated
+            .iter()
+            .filter(counts)
+            .map(|(_, n)| (n.pod.clone(), n.node.clone()))
+            .collect();
+        guests
+            .into_iter()
+            .map(|(guest, node)| {
+                let key = guest.key.clone();
+                self.snapshot.place(guest, &node);
+                key
+            })
+            .collect()
+    }
+
+    /// The node kept for the pod if it will do by now, else the best one.
+    fn place(
+        &mut self,
+        framework: &Framework,
+        pod: &Pod,
+        dice: &mut dyn FnMut(usize) -> usize,
+    ) -> Result<String, Unschedulable> {
+        if let Some(nomination) = self.nominated.get(&pod.key)
+            && let Some(node) = self.snapshot.node(&nomination.node).filter(|n| n.known)
+            && framework.fits(pod, &self.snapshot, node).is_ok()
+        {
+            return Ok(nomination.node.clone());
+        }
+        framework
+            .place(pod, &self.snapshot, &mut self.turn, dice)
+            .map(|o| o.node)
+    }
+
+    fn preempt(&mut self, framework: &Framework, pod: &Pod) -> Result<Preemption, String> {
+        if let Some(n) = self.nominated.get(&pod.key)
+            && preemption::are_there(&self.snapshot, &n.node, &n.victims)
+        {
+            return Err("preemption: not eligible due to a terminating pod on the nominated node.".into());
+        }
+        preemption::find(framework, pod, &mut self.snapshot)
+    }
+
+    /// The victims could not be sent away: the pod has no claim to the node.
+    pub(crate) fn not_preempted(&mut self, pod: &Pod, now: Instant) {
+        if self.nominated.remove(&pod.key).is_some() {
+            self.queue.retry(&pod.key, now);
         }
     }
 
@@ -182,6 +290,61 @@ mod tests {
         assert!(decide(&mut cluster).is_none());
         cluster.not_bound(&first, false, now);
         assert!(matches!(decide(&mut cluster), Some(Decision::Bind { pod, .. }) if pod.key.name == "b"));
+    }
+
+    #[tokio::test]
+    async fn room_that_victims_leave_is_kept_for_whom_they_left() {
+        let (mut cluster, now) = (Cluster::default(), Instant::now());
+        let important = |name, priority: i64| {
+            let mut pod = pod(name);
+            pod.at_mut(&["spec"]).insert("priority", priority);
+            pod
+        };
+        cluster.node(&node("n"), now);
+        let mut low = important("low", 1);
+        low.at_mut(&["spec"]).insert("nodeName", "n");
+        cluster.pod(&low, US, now);
+        cluster.pod(&important("high", 10), US, now);
+        let Some(Decision::Refused {
+            preemption: Some(found),
+            ..
+        }) = decide(&mut cluster)
+        else {
+            panic!("nobody is sent away")
+        };
+        assert_eq!(
+            (found.node.as_str(), found.victims[0].key.name.as_str()),
+            ("n", "low")
+        );
+        // The victim is still there: no second one is looked for.
+        cluster.node(
+            &value!({"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "1100m", "pods": "10"}}}),
+            now,
+        );
+        let Some(Decision::Refused {
+            preemption: None,
+            message,
+            ..
+        }) = decide(&mut cluster)
+        else {
+            panic!("it is not its turn")
+        };
+        assert!(
+            message.ends_with("preemption: not eligible due to a terminating pod on the nominated node.")
+        );
+        cluster.pod(&important("late", 5), US, now);
+        cluster.pod_gone(
+            &PodKey {
+                namespace: "d".into(),
+                name: "low".into(),
+            },
+            now,
+        );
+        assert!(
+            matches!(decide(&mut cluster), Some(Decision::Refused { pod, .. }) if pod.key.name == "late")
+        );
+        cluster.queue.tick(now + std::time::Duration::from_secs(60));
+        assert!(matches!(decide(&mut cluster), Some(Decision::Bind { pod, .. }) if pod.key.name == "high"));
     }
 
     #[tokio::test]

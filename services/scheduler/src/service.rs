@@ -84,15 +84,28 @@ pub async fn run(options: Options, deps: Deps, shutdown: Shutdown) {
                     drop(permit);
                 });
             }
-            Work::Decided(cluster, Decision::Refused { pod, why }) => {
-                let message = why.message();
+            Work::Decided(
+                cluster,
+                Decision::Refused {
+                    pod,
+                    message,
+                    preemption,
+                },
+            ) => {
                 // The same words about the same pod are said once.
                 let known = reported.insert((cluster.clone(), pod.uid.clone()), message.clone());
                 if reported.len() > REMEMBERED {
                     reported.clear();
                 }
-                if known.as_ref() != Some(&message) {
-                    running.spawn(bind::report(deps.clone(), cluster, pod, message));
+                if known.as_ref() != Some(&message) || preemption.is_some() {
+                    let (deps, world) = (deps.clone(), world.clone());
+                    running.spawn(async move {
+                        let nominated = preemption.as_ref().map(|p| p.node.clone());
+                        bind::report(&deps, &cluster, &pod, message, nominated).await;
+                        if let Some(preemption) = preemption {
+                            bind::preempt(&deps, &world, &cluster, &pod, &preemption).await;
+                        }
+                    });
                 }
                 // Thousands of hopeless pods must not keep the thread from those that write.
                 tokio::task::yield_now().await;

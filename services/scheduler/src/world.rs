@@ -112,6 +112,10 @@ impl World {
         self.update(id, |c, now| c.not_bound(pod, again, now));
     }
 
+    pub(crate) fn not_preempted(&self, id: &ClusterId, pod: &Pod) {
+        self.update(id, |c, now| c.not_preempted(pod, now));
+    }
+
     /// Waits for a change.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;

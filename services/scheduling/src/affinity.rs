@@ -119,7 +119,7 @@ impl PodTerm {
 
     /// Whether a pod is one the term speaks of.
     pub fn matches(&self, pod: &Pod) -> bool {
-        (self.all_namespaces || self.namespaces.iter().any(|n| *n == pod.key.namespace))
+        (self.all_namespaces || self.namespaces.contains(&pod.key.namespace))
             && self.selector.matches_by(|key| pod.label(key))
     }
 }

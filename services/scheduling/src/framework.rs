@@ -63,6 +63,10 @@ pub trait Check {
     fn filter(&self, _node: &Node) -> Result<(), Reason> {
         Ok(())
     }
+    /// Whether a node that [`Self::filter`] refuses would be refused even if all its pods went.
+    fn hopeless(&self, _node: &Node) -> bool {
+        false
+    }
     /// Whether [`Self::score`] means anything.
     fn scores(&self) -> bool {
         false
@@ -143,6 +147,28 @@ impl Framework {
             .map(|check| check.filter(node))
             .find(Result::is_err)
             .unwrap_or(Ok(()))
+    }
+
+    /// Nodes on which a departing pod may help this one, and how many there are on which it cannot.
+    pub fn helped_by_departures<'a>(&self, pod: &Pod, snapshot: &'a Snapshot) -> (Vec<&'a str>, usize) {
+        let checks = self
+            .plugins
+            .iter()
+            .filter_map(|p| Some((p, p.start(pod, snapshot)?)));
+        let checks: Vec<_> = checks.collect();
+        let refusal = |node: &Node| {
+            let (plugin, check) = checks.iter().find(|(_, check)| check.filter(node).is_err())?;
+            let wakes_on = plugin.wakes_on();
+            Some(if check.hopeless(node) { Events(0) } else { wakes_on })
+        };
+        let (mut helped, mut others) = (Vec::new(), 0);
+        for node in snapshot.nodes().iter().filter(|n| n.known) {
+            match refusal(node) {
+                Some(wakes_on) if !wakes_on.overlaps(Events::POD_GONE) => others += 1,
+                _ => helped.push(node.name.as_str()),
+            }
+        }
+        (helped, others)
     }
 
     /// Finds the best node. `turn` is where the search begins, and is moved on; `dice` decides between equals.

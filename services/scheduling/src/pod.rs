@@ -79,6 +79,8 @@ pub struct Pod {
     pub images: Vec<String>,
     /// `preemptionPolicy: Never`.
     pub never_preempts: bool,
+    /// The node on which others were sent away for it; empty if none.
+    pub nominated: String,
 }
 
 fn text(value: &Value, path: &[&str]) -> String {
@@ -153,6 +155,7 @@ impl Pod {
                 .collect(),
             images: containers().map(|c| text(c, &["image"])).collect(),
             never_preempts: spec.str_at(&["preemptionPolicy"]) == Some("Never"),
+            nominated: text(object, &["status", "nominatedNodeName"]),
             key: PodKey {
                 namespace,
                 name: text(meta, &["name"]),

@@ -50,6 +50,17 @@ impl Check for Room<'_> {
         Ok(())
     }
 
+    fn hopeless(&self, node: &Node) -> bool {
+        let (all, asked) = (&node.allocatable, &self.0.requests);
+        asked.milli_cpu > all.milli_cpu
+            || asked.memory > all.memory
+            || asked.ephemeral_storage > all.ephemeral_storage
+            || asked
+                .others
+                .iter()
+                .any(|(name, amount)| *amount > all.other(name))
+    }
+
     fn scores(&self) -> bool {
         true
     }
