@@ -84,7 +84,10 @@ async fn run(name: &str, nodes: u64, pods: u64) -> Result<String> {
     let deadline = usage.wall() + PATIENCE;
     while bench.bound.load(Ordering::Relaxed) < pods {
         if usage.wall() > deadline {
-            bail!("{} of {pods} pods were bound", bench.bound.load(Ordering::Relaxed));
+            bail!(
+                "{} of {pods} pods were bound",
+                bench.bound.load(Ordering::Relaxed)
+            );
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -147,14 +150,20 @@ impl Bench {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             }));
-        let bench = Self { client, informers, clients, clock, bound, shutdown };
+        let bench = Self {
+            client,
+            informers,
+            clients,
+            clock,
+            bound,
+            shutdown,
+        };
         bench.schedule();
         Ok(bench)
     }
 
     fn schedule(&self) {
-        let (recorder, writer) =
-            Recorder::new(self.clients.clone(), "kube-scheduler", self.clock.clone());
+        let (recorder, writer) = Recorder::new(self.clients.clone(), "kube-scheduler", self.clock.clone());
         tokio::spawn(writer.run(self.shutdown.clone()));
         let deps = scheduler::Deps {
             informers: self.informers.clone(),

@@ -1,0 +1,78 @@
+//! Disruption budgets hold pods where evictions would take too many.
+
+use crate::plant::{Plant, is_ready, node_of, until};
+use api::Object;
+use api::apps::v1::Deployment;
+use api::core::v1::{Node, Pod};
+use api::policy::v1::PodDisruptionBudget;
+use client::{DeleteParams, Patch};
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_goes_no_faster_than_the_budget_allows() {
+    let plant = Plant::with_nodes(1).await;
+    plant
+        .create::<Deployment>(json!({"metadata": {"name": "web"}, "spec": {"replicas": 3,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}},
+                "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "i"}]}}}}))
+        .await;
+    plant
+        .create::<PodDisruptionBudget>(json!({"metadata": {"name": "web"},
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}}}))
+        .await;
+    until("one may go", || async {
+        let s = plant.api::<PodDisruptionBudget>().get("web").await.ok()?.status?;
+        let counts = (
+            s.current_healthy,
+            s.desired_healthy,
+            s.expected_pods,
+            s.disruptions_allowed,
+        );
+        (counts == (Some(3), Some(2), Some(3), Some(1))).then_some(())
+    })
+    .await;
+    plant.add_node("n2");
+    // What `kubectl drain` does: cordon, then evict until nothing is left, again when refused.
+    let cordon = Patch::Merge(json!({"spec": {"unschedulable": true}}));
+    plant.api::<Node>().patch("n1", &cordon).await.unwrap();
+    let pods = plant.pods("web").await;
+    let api = plant.api::<Pod>();
+    api.evict(pods[0].name(), &DeleteParams::default()).await.unwrap();
+    let refused = api
+        .evict(pods[1].name(), &DeleteParams::default())
+        .await
+        .unwrap_err();
+    assert!(
+        refused.is_too_many_requests() && refused.has_cause("DisruptionBudget"),
+        "{refused}"
+    );
+    assert!(api.get_opt(pods[1].name()).await.unwrap().is_some());
+    let mut refusals = 0;
+    for _ in 0..3000 {
+        let all = plant.pods("web").await;
+        assert!(
+            all.iter().filter(|p| is_ready(p)).count() >= 2,
+            "the budget is kept at every moment"
+        );
+        let Some(next) = all
+            .iter()
+            .find(|p| node_of(p) == "n1" && p.metadata.deletion_timestamp.is_none())
+        else {
+            break;
+        };
+        match api.evict(next.name(), &DeleteParams::default()).await {
+            Ok(()) => {}
+            Err(e) if e.is_too_many_requests() => refusals += 1,
+            Err(e) => assert!(e.is_not_found() || e.is_conflict(), "{e}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(refusals > 0);
+    until("all are on the other node", || async {
+        let all = plant.pods("web").await;
+        (all.len() == 3 && all.iter().all(|p| node_of(p) == "n2" && is_ready(p))).then_some(())
+    })
+    .await;
+}
