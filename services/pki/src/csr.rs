@@ -138,7 +138,7 @@ impl Csr {
             SIGNER_CLIENT if client_only => Ok(given),
             SIGNER_KUBELET_CLIENT => {
                 is_node()?;
-                for san in &self.sans {
+                if let Some(san) = self.sans.first() {
                     return Err(CsrError::Forbidden(match san {
                         San::Dns(_) => "DNS subjectAltNames are not allowed",
                         San::Email(_) => "Email subjectAltNames are not allowed",
