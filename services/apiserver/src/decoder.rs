@@ -10,10 +10,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use store_api::Record;
 
+/// The kinds of one minor version, by the names of their resources.
+type Kinds = (Arc<KindTable>, HashMap<&'static str, Arc<Kind>>);
+
 /// See [`auth::Decode`].
 pub struct StoreDecoder {
     directory: Arc<dyn Directory>,
-    tables: HashMap<u32, (Arc<KindTable>, HashMap<&'static str, Arc<Kind>>)>,
+    tables: HashMap<u32, Kinds>,
 }
 
 impl StoreDecoder {

@@ -57,7 +57,7 @@ impl ApiServer {
     ) -> Response<Body> {
         let query = Query::parse(request.uri().query().unwrap_or(""));
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-        let long = info.is_long_running(&query);
+        let long = info.is_long_running();
         let id = uuid::Uuid::new_v4().to_string();
         let span = tracing::debug_span!(
             "request", cluster = %cluster.id, id = %id, verb = info.verb, resource = %info.resource, code = tracing::field::Empty

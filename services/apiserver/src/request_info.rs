@@ -138,17 +138,15 @@ impl RequestInfo {
     }
 
     /// Whether the answer may stay open for long: such requests are not counted against a cluster's limit.
-    pub fn is_long_running(&self, query: &Query) -> bool {
+    pub fn is_long_running(&self) -> bool {
         if !self.is_resource {
             return self.path.starts_with("/debug/pprof");
         }
         matches!(self.verb, "watch" | "proxy")
             || matches!(
                 self.subresource.as_str(),
-                "exec" | "attach" | "portforward" | "proxy"
+                "exec" | "attach" | "portforward" | "proxy" | "log"
             )
-            || (self.subresource == "log" && query.flag("follow"))
-            || self.subresource == "log"
     }
 }
 

@@ -47,7 +47,9 @@ fn a_client_certificate_names_a_user_with_all_its_groups() {
     let keys = keys();
     let subject = Subject::new("jane", &["dev", "ops", "system:masters"]);
     let issued = keys.issue_client(subject.clone(), HOUR, now()).unwrap();
-    let who = keys.verify_client(&[issued.cert.clone()], now()).unwrap();
+    let who = keys
+        .verify_client(std::slice::from_ref(&issued.cert), now())
+        .unwrap();
     assert_eq!(who.subject, subject);
     assert_eq!(who.fingerprint.len(), 64);
     assert_eq!(who.not_after, now() + SignedDuration::from_hours(1));

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The domain of clusters' names.
-pub const DOMAIN: &str = "marina.test";
+pub(crate) const DOMAIN: &str = "marina.test";
 
 /// Clusters that tests add and remove.
 #[derive(Default)]

@@ -124,11 +124,10 @@ impl Patch {
         }
         let mut new = decoded.object;
         for field in ["apiVersion", "kind"] {
-            if new[field] != old[field] {
-                if let (Value::Map(map), Some(value)) = (&mut new, old.get(field)) {
-                    let key = if field == "kind" { "kind" } else { "apiVersion" };
-                    map.insert(key, value.clone());
-                }
+            if new[field] != old[field]
+                && let (Value::Map(map), Some(value)) = (&mut new, old.get(field))
+            {
+                map.insert(field, value.clone());
             }
         }
         Ok(new)

@@ -30,9 +30,12 @@ pub(super) struct Accepted<S> {
     pub(super) certificates: Arc<[CertificateDer<'static>]>,
 }
 
+/// Settings, and the keys that they were made of: others, and the settings are stale.
+type MadeOf = (Weak<pki::ClusterKeys>, Arc<ServerConfig>);
+
 /// TLS settings of clusters that were used lately.
 #[derive(Default)]
-pub struct TlsConfigs(Mutex<HashMap<ClusterId, (Weak<pki::ClusterKeys>, Arc<ServerConfig>)>>);
+pub struct TlsConfigs(Mutex<HashMap<ClusterId, MadeOf>>);
 
 /// One certificate, whatever the client asks for.
 #[derive(Debug)]
