@@ -8,7 +8,9 @@ mod down;
 mod images;
 mod metrics;
 mod rest;
+mod signals;
 mod state_dir;
+mod store_role;
 mod user_data;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run everything in this process, on this machine.
     Dev(dev::Options),
+    /// Be one member of a replicated store, with an etcd v3 door.
+    Store(store_role::Options),
     /// Stop what `dev` started: the process, the machines and their network. Data stays.
     Down(down::Options),
     /// Build the node image.
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         let _traces = telemetry::init("marinad", format, "info,openraft=warn")?;
         match command {
             Command::Dev(options) => dev::run(options).await,
+            Command::Store(options) => store_role::run(options).await,
             Command::Down(options) => down::run(options).await,
             Command::NodeImage(options) => clouds::build_image(options).await,
             Command::Machine { .. } => Ok(()),

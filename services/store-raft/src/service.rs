@@ -159,7 +159,8 @@ pub async fn open_on(
     let config = Arc::new(config(&options).validate().map_err(|e| raft_error(&e))?);
     let raft = openraft::Raft::<Types, Machine>::new(options.member, config, network, log, machine);
     let raft = seeded(seed, raft).await.map_err(|e| raft_error(&e))?;
-    if options.bootstrap && !raft.is_initialized().await.map_err(|e| raft_error(&e))? {
+    let begins = options.bootstrap && !raft.is_initialized().await.map_err(|e| raft_error(&e))?;
+    if begins {
         let members: BTreeMap<u64, Node> = options
             .members
             .iter()
@@ -181,7 +182,7 @@ pub async fn open_on(
         disk,
     };
     if options.members.len() == 1 {
-        lead_alone(&store).await?;
+        lead_alone(&store, begins).await?;
     }
     let service = Service {
         store: store.clone(),
@@ -214,13 +215,14 @@ fn config(options: &Options) -> Config {
     }
 }
 
-/// A group of one elects itself at once, and has replayed its log when this returns.
-async fn lead_alone(store: &RaftStore) -> Result<(), RunError> {
+/// A group of one elects itself at once, and has replayed its log when this returns. A group that begins is in an
+/// election already.
+async fn lead_alone(store: &RaftStore, begins: bool) -> Result<(), RunError> {
     let raft = &store.member.raft;
     let deadline = Instant::now() + START_PATIENCE;
     let mut metrics = raft.metrics();
     let last = {
-        if !store.member.leads() {
+        if !begins && !store.member.leads() {
             raft.trigger()
                 .elect(false)
                 .await
@@ -307,6 +309,14 @@ async fn maintain(store: &RaftStore, history: Duration) {
         if leads && !led {
             // Renewals that an earlier leader knew of are unknown here: every lease has its full time again.
             renew_all(shared);
+        }
+        if leads != led {
+            let did = if leads {
+                "this member leads"
+            } else {
+                "this member leads no longer"
+            };
+            tracing::info!(member = store.member.id(), "{did}");
         }
         led = leads;
         if !leads {

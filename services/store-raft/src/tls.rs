@@ -54,9 +54,9 @@ struct Line {
 /// Calls other members over TLS.
 pub struct TlsTransport {
     me: MemberId,
-    peers: BTreeMap<MemberId, Peer>,
+    /// Each with its connection. One lock each: a member that cannot be reached holds up no call to another.
+    peers: BTreeMap<MemberId, (Peer, tokio::sync::Mutex<Option<Line>>)>,
     connector: TlsConnector,
-    lines: tokio::sync::Mutex<HashMap<MemberId, Line>>,
     next: AtomicU64,
 }
 
@@ -64,25 +64,27 @@ impl TlsTransport {
     /// `config` shows this member's certificate and trusts the group's authority.
     pub fn new(me: MemberId, peers: BTreeMap<MemberId, Peer>, config: Arc<rustls::ClientConfig>) -> Self {
         let connector = TlsConnector::from(config);
+        let peers = peers
+            .into_iter()
+            .map(|(id, peer)| (id, (peer, tokio::sync::Mutex::default())));
         Self {
             me,
-            peers,
+            peers: peers.collect(),
             connector,
-            lines: tokio::sync::Mutex::default(),
             next: AtomicU64::new(1),
         }
     }
 
     async fn line(&self, to: MemberId) -> Result<Line, TransportError> {
-        let mut lines = self.lines.lock().await;
-        if let Some(line) = lines.get(&to).filter(|l| !l.requests.is_closed()) {
-            return Ok(line.clone());
-        }
         let unreachable = |why: String| TransportError::Unreachable(to, why);
-        let peer = self
+        let (peer, slot) = self
             .peers
             .get(&to)
             .ok_or_else(|| unreachable("no such member is configured".into()))?;
+        let mut slot = slot.lock().await;
+        if let Some(line) = slot.as_ref().filter(|l| !l.requests.is_closed()) {
+            return Ok(line.clone());
+        }
         let connect = async {
             let tcp = TcpStream::connect(&peer.address).await?;
             tcp.set_nodelay(true)?;
@@ -97,7 +99,7 @@ impl TlsTransport {
             pending: Pending::default(),
         };
         tokio::spawn(carry(stream, self.me, queue, line.pending.clone()));
-        lines.insert(to, line.clone());
+        *slot = Some(line.clone());
         Ok(line)
     }
 }

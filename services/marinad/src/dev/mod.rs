@@ -15,7 +15,7 @@ mod sim;
 
 use crate::clouds::LocalOptions;
 use crate::state_dir::{StateDirOption, is_root};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use base::Shutdown;
 use clap::Args;
 use std::path::PathBuf;
@@ -69,20 +69,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let shutdown = Shutdown::new();
     let parts = parts::start(&options, &state, &shutdown).await?;
     println!("ready");
-    wait_for_signal().await?;
+    crate::signals::wait().await?;
     tracing::info!("stopping");
     shutdown.trigger();
     parts.drained().await;
-    Ok(())
-}
-
-async fn wait_for_signal() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
     Ok(())
 }
