@@ -14,7 +14,7 @@ const CONFIG: &str = include_str!("../../../node-image/files/etc/containerd/conf
 /// The machine's disk, by which the program knows that it is inside.
 const DIR: &str = "MARINA_TEST_DIR";
 /// Where images of nodes are by default; their containerd will do if the host has none.
-const NODE_IMAGES: &str = "/var/lib/marina/images/base";
+const NODE_IMAGES: &str = "/var/lib/marina/images";
 /// Containers that tests use.
 const BUSYBOX: &str = oci::seeds::BUSYBOX[0];
 
@@ -93,7 +93,11 @@ impl Tools {
             return Err("needs root".into());
         }
         let mut roots = vec![PathBuf::from("/")];
-        let images = std::fs::read_dir(NODE_IMAGES).into_iter().flatten().flatten();
+        let images = std::env::var_os("MARINA_IMAGE_DIR").map_or_else(|| NODE_IMAGES.into(), PathBuf::from);
+        let images = std::fs::read_dir(images.join("base"))
+            .into_iter()
+            .flatten()
+            .flatten();
         roots.extend(images.map(|e| e.path()));
         let find = |what: &str, fits: &dyn Fn(&Path) -> bool| {
             roots
@@ -170,7 +174,7 @@ impl Machine {
             .spawn()
             .context("containerd")?;
         let machine = Self { dir, containerd };
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if UnixStream::connect(Self::SOCKET).is_ok() {
                 machine.load_images()?;
                 return Ok(machine);

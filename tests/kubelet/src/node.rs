@@ -23,7 +23,7 @@ const NAME: &str = "n1";
 const POD_CIDR: &str = "10.64.1.0/24";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long a pod may take to become what is expected.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 struct Running {
     shutdown: Shutdown,

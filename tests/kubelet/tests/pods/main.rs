@@ -39,7 +39,7 @@ fn together() -> Vec<Case<Node>> {
 fn alone() -> Vec<Case<Node>> {
     cases![
         life::a_restarted_kubelet_takes_its_pods_over,
-        speed::pods_are_ready_soon,
+        speed::many_pods_become_ready_and_go,
     ]
 }
 
