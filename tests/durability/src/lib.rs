@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a program may take to be ready: debug builds on busy machines are slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Says why a test is skipped; fails where everything has to be there.
 pub fn skip(why: &str) {
@@ -188,6 +188,6 @@ impl Marina {
         let config =
             Config::from_kubeconfig_text(&kubeconfig, self.dir.path(), None).expect("a valid kubeconfig");
         let transport = HttpTransport::new(config, base::Clock::system()).expect("a usable kubeconfig");
-        Client::new(Arc::new(transport)).with_deadline(Duration::from_secs(20))
+        Client::new(Arc::new(transport)).with_deadline(Duration::from_secs(60))
     }
 }

@@ -41,7 +41,7 @@ async fn ten_thousand_acknowledged_writes_survive_kills() {
                 "a write failed: {}",
                 process.log()
             );
-            assert!(began.elapsed() < Duration::from_secs(300), "writing is too slow");
+            assert!(began.elapsed() < Duration::from_secs(900), "writing is too slow");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         process.kill();

@@ -17,6 +17,8 @@ use store_etcd::{EtcdStore, Layout};
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
+/// How long anything may take; what it took is printed, not judged.
+const PATIENCE: Duration = Duration::from_secs(60);
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -150,10 +152,19 @@ async fn put(store: &EtcdStore, n: u64) -> Result<(), Error> {
             ..Txn::default()
         },
     );
-    let answer = tokio::time::timeout(Duration::from_secs(2), txn).await;
+    let answer = tokio::time::timeout(Duration::from_secs(5), txn).await;
     answer
         .unwrap_or_else(|_| Err(Error::Unavailable("no answer".into())))
         .map(drop)
+}
+
+/// Writes until it is acknowledged: on a busy machine a leader may be replaced at any time.
+async fn must_put(store: &EtcdStore, n: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = put(store, n).await {
+        assert!(Instant::now() < deadline, "write {n} is not taken: {error}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn count(store: &EtcdStore, consistency: Consistency) -> usize {
@@ -187,7 +198,7 @@ async fn the_leader_is_killed_and_writes_go_on_without_a_loss() {
     let group = Group::new(marinad);
     let mut running: BTreeMap<u64, Process> = (1..=3).map(|id| (id, group.start(id))).collect();
     let clients: BTreeMap<u64, EtcdStore> = (1..=3).map(|id| (id, group.client(id))).collect();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     let first = loop {
         if let Some(id) = leader(&running) {
             break id;
@@ -196,9 +207,7 @@ async fn the_leader_is_killed_and_writes_go_on_without_a_loss() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     for n in 0..200 {
-        put(&clients[&(1 + n % 3)], n)
-            .await
-            .expect("every member takes writes");
+        must_put(&clients[&(1 + n % 3)], n).await;
     }
     running.get_mut(&first).unwrap().kill();
     let killed = Instant::now();
@@ -206,7 +215,7 @@ async fn the_leader_is_killed_and_writes_go_on_without_a_loss() {
     let mut n = 200;
     while let Err(error) = put(&clients[&others[n as usize % 2]], n).await {
         assert!(
-            killed.elapsed() < Duration::from_secs(20),
+            killed.elapsed() < PATIENCE,
             "no writes after the leader's end: {error}"
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -214,10 +223,8 @@ async fn the_leader_is_killed_and_writes_go_on_without_a_loss() {
     }
     let gap = killed.elapsed();
     println!("member {first} led and was killed; the next write was acknowledged {gap:.2?} later");
-    for n in 1000..1100 {
-        put(&clients[&others[n as usize % 2]], n)
-            .await
-            .expect("two members go on");
+    for n in 1_000_000..1_000_100 {
+        must_put(&clients[&others[n as usize % 2]], n).await;
     }
     for id in &others {
         // Failed tries may have been written all the same: at least what was acknowledged is there.
@@ -226,13 +233,11 @@ async fn the_leader_is_killed_and_writes_go_on_without_a_loss() {
     }
     running.insert(first, group.start(first));
     let complete = count(&clients[&others[0]], Consistency::Linearizable).await;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while count(&clients[&first], Consistency::Local).await < complete {
         assert!(Instant::now() < deadline, "the killed member does not catch up");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    put(&clients[&first], 2000)
-        .await
-        .expect("the returned member takes writes");
+    must_put(&clients[&first], 2_000_000).await;
     println!("member {first} came back and caught up");
 }
