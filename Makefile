@@ -26,3 +26,15 @@ test: ## every test that fits this machine (what is skipped says why)
 lint: ## format and lints
 	cargo fmt --all --check
 	$(cargo) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: bench
+bench: ## figures of tests/bench on a release build (ARGS="--quick store")
+	@tests/bench/run.sh $(ARGS)
+
+.PHONY: simulate
+simulate: ## the store's simulation for SEEDS seeds (1000)
+	MARINA_SIM_SEEDS=$(or $(SEEDS),1000) && export MARINA_SIM_SEEDS && $(cargo) test --locked --release --package sim -- --nocapture
+
+.PHONY: clients
+clients: ## Kubernetes' own clients in Python, Java, Go and Rust against a cluster
+	@tests/clients/run
