@@ -14,6 +14,11 @@ artifacts=$target/test-artifacts.json
 cargo test --locked --workspace --no-run
 cargo build --locked --workspace --bins
 export MARINA_BIN_DIR=$target/debug
+if [ "$(id -u)" = 0 ]; then
+  # containerd 2 comes out of the node image: tests of the kubelet use it on this host, tests of sessions boot it.
+  export MARINA_IMAGE_DIR=$target/debug/e2e-images
+  "$target/debug/marinad" node-image --state-dir "$target/debug/e2e-state"
+fi
 # Which package each test program belongs to: cargo says it only in JSON.
 cargo test --locked --workspace --no-run --message-format json 2>/dev/null >"$artifacts"
 status=0

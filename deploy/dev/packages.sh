@@ -9,13 +9,13 @@ set -euo pipefail
 declare -A package_of=(
   [g++]=g++ [make]=make [clang]=clang [cc]=gcc
   [mmdebstrap]=mmdebstrap [nft]=nftables [ip]=iproute2 [conntrack]=conntrack [mkfs.ext4]=e2fsprogs
-  [busybox]=busybox-static [zstd]=zstd [curl]=curl [strace]=strace [containerd]=containerd [runc]=runc
+  [busybox]=busybox-static [zstd]=zstd [curl]=curl [strace]=strace
 )
 commands=(g++ make clang cc curl)
 case ${1:-build} in
   build) ;;
   machines) commands+=(mmdebstrap nft ip conntrack mkfs.ext4 zstd) ;;
-  test) commands+=(mmdebstrap nft ip conntrack mkfs.ext4 zstd busybox strace containerd runc) ;;
+  test) commands+=(mmdebstrap nft ip conntrack mkfs.ext4 zstd busybox strace) ;;
   *) echo "packages.sh: build, machines or test" >&2; exit 2 ;;
 esac
 
@@ -37,12 +37,4 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 echo "installing: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-# Debian starts a service of each package; Marina runs its own, on its own machines.
-started=()
-for service in containerd nftables conntrackd; do
-  systemctl is-active --quiet "$service" 2>/dev/null || started+=("$service")
-done
 $line >/dev/null 2>&1 || { apt-get update -qq && $line >/dev/null; }
-for service in "${started[@]}"; do
-  systemctl disable --now --quiet "$service" 2>/dev/null || true
-done
