@@ -22,6 +22,10 @@ down: ## stop it; data stays
 test: ## every test that fits this machine (what is skipped says why)
 	@tests/run.sh
 
+.PHONY: clients
+clients: ## other languages' clients and kubectl against a cluster in process (downloads them)
+	@tests/clients/run
+
 .PHONY: lint
 lint: ## format and lints
 	cargo fmt --all --check

@@ -434,3 +434,15 @@ async fn an_event_is_forgotten_after_an_hour() {
     tokio::time::sleep(Duration::from_secs(3700)).await;
     assert_eq!(t.get(&format!("{path}/e")).await.code, 404);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_openapi_document_for_old_kubectls_has_a_valid_media_type() {
+    let t = World::new().cluster("a").await;
+    let asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let answer = t.call("GET", "/openapi/v2", &[("accept", asked)], "").await;
+    assert_eq!(answer.code, 200);
+    assert_eq!(
+        answer.headers["content-type"],
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    );
+}

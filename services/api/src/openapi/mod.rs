@@ -24,8 +24,9 @@ pub use gnostic::document as v2_protobuf;
 pub use paths::{Operations, Paths, Sub};
 pub use schema::{Dialect, Reached, schema};
 
-/// The media type of [`v2_protobuf`].
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type of [`v2_protobuf`] in an answer. Clients ask for it with `@` before the version, which is no media type: kubectl up
+/// to 1.27 refuses an answer that says it.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The paths of a resource of the catalog.
 pub fn paths_of<'a>(catalog: &'a Catalog, resource: &'a Resource) -> Paths<'a> {
