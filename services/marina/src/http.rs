@@ -24,6 +24,11 @@ type Body = BoxBody<Bytes, std::io::Error>;
 const MAX_ANSWER: usize = 64 << 20;
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// Nobody answers.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreachable(String);
+
 /// A client of one service.
 pub(crate) struct Service {
     host: String,
@@ -101,8 +106,12 @@ impl Service {
         let place = format!("{}:{}", self.host, self.port);
         let stream = tokio::time::timeout(CONNECT, connect)
             .await
-            .with_context(|| format!("no answer from {place}"))?
-            .with_context(|| format!("cannot reach the service at {place}; is it running (`make up`)?"))?;
+            .map_err(|_| Unreachable(format!("no answer from {place}")))?
+            .map_err(|error| {
+                Unreachable(format!(
+                    "cannot reach the service at {place} ({error}); is it running (`make up`)?"
+                ))
+            })?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
@@ -137,12 +146,10 @@ fn read_answer<T: DeserializeOwned>(status: StatusCode, bytes: &[u8]) -> Result<
             .context("the service's answer makes no sense to this version of marina");
     }
     match serde_json::from_slice::<ErrorBody>(bytes) {
-        Ok(ErrorBody {
-            message,
-            field: Some(field),
-            ..
-        }) => bail!("{field}: {message}"),
-        Ok(ErrorBody { message, .. }) => bail!("{message}"),
+        Ok(body) => match body.field.clone() {
+            Some(field) => Err(anyhow::Error::new(body).context(field)),
+            None => Err(body.into()),
+        },
         Err(_) => bail!("the service answered {status}"),
     }
 }

@@ -34,13 +34,13 @@ pub(crate) fn merge_into(path: &Path, new: &Value) -> Result<String> {
     Ok(new["current-context"].as_str().unwrap_or_default().to_owned())
 }
 
-/// Takes a context, its cluster and its user out again; harmless if they are not there.
-pub(crate) fn remove_from(path: &Path, context: &str) -> Result<()> {
+/// Takes a context, its cluster and its user out again; whether any of them was there.
+pub(crate) fn remove_from(path: &Path, context: &str) -> Result<bool> {
     let Ok(text) = std::fs::read_to_string(path) else {
-        return Ok(());
+        return Ok(false);
     };
     let Ok(mut config) = serde_saphyr::from_str::<Value>(&text) else {
-        return Ok(());
+        return Ok(false);
     };
     let mut changed = false;
     for section in ["clusters", "users", "contexts"] {
@@ -54,7 +54,10 @@ pub(crate) fn remove_from(path: &Path, context: &str) -> Result<()> {
         config["current-context"] = "".into();
         changed = true;
     }
-    if changed { write(path, &config) } else { Ok(()) }
+    if changed {
+        write(path, &config)?;
+    }
+    Ok(changed)
 }
 
 /// Entries of `new` replace entries of the same name; everything else stays.
@@ -128,7 +131,8 @@ mod tests {
     fn what_was_merged_can_be_taken_out_again() {
         let path = std::env::temp_dir().join(format!("marina-kubeconfig-{}", std::process::id()));
         assert_eq!(merge_into(&path, &ours()).unwrap(), "marina-p-shop");
-        remove_from(&path, "marina-p-shop").unwrap();
+        assert!(remove_from(&path, "marina-p-shop").unwrap());
+        assert!(!remove_from(&path, "marina-p-shop").unwrap());
         let left: Value = serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(left["clusters"].as_array().unwrap().is_empty());

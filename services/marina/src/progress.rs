@@ -1,10 +1,15 @@
 //! Watches an operation until it is done.
 
 use crate::http::Service;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use service_api::{Operation, OperationState};
 use std::time::Duration;
+
+/// The operation ended, and not well.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failed(pub(crate) String);
 
 /// Waits for the end and shows each stage on standard error: a spinner on a terminal, lines elsewhere.
 pub(crate) async fn wait(service: &Service, begun: Operation, what: &str) -> Result<Operation> {
@@ -32,10 +37,10 @@ pub(crate) async fn wait(service: &Service, begun: Operation, what: &str) -> Res
     }
     spinner.finish_and_clear();
     match operation.state {
-        OperationState::Failed => bail!(
-            "{what} failed: {}",
-            operation.error.as_deref().unwrap_or("no reason given")
-        ),
+        OperationState::Failed => {
+            let why = operation.error.as_deref().unwrap_or("no reason given");
+            Err(Failed(format!("{what} failed: {why}")).into())
+        }
         OperationState::Succeeded | OperationState::Running => Ok(operation),
     }
 }

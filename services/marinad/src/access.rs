@@ -5,14 +5,18 @@ use apiserver::bootstrap::BootstrapOptions;
 use apiserver::{ApiServer, InProcess};
 use async_trait::async_trait;
 use auth::{Cluster, User};
+use base::ClusterId;
 use client::{Api, Client, DeleteParams, ListParams};
 use provider::{AccessError, ClusterAccess};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tunnel::TunnelServer;
 
 /// See the module.
 pub(crate) struct ThroughApiServer {
     pub(crate) server: ApiServer,
+    /// The ways to its nodes.
+    pub(crate) tunnels: TunnelServer,
     /// Where the `kubernetes` Service leads to inside clusters: an address that each node binds to its tunnel.
     pub(crate) endpoint: SocketAddr,
 }
@@ -69,5 +73,10 @@ impl ClusterAccess for ThroughApiServer {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    fn forget(&self, cluster: &ClusterId) {
+        self.tunnels.disconnect(cluster);
+        self.server.forget(cluster);
     }
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use auth::Cluster;
+use base::ClusterId;
 use service_api::Image;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub trait ClusterAccess: Send + Sync + 'static {
     async fn ready_nodes(&self, cluster: &Arc<Cluster>) -> Result<Vec<String>, AccessError>;
     /// Deletes a Node object; harmless if it is not there.
     async fn delete_node(&self, cluster: &Arc<Cluster>, name: &str) -> Result<(), AccessError>;
+    /// Drops what the process remembers of a cluster that is gone: its nodes' tunnels, its figures.
+    fn forget(&self, cluster: &ClusterId);
 }
 
 /// A node that is about to be made.

@@ -52,6 +52,10 @@ impl ClusterAccess for InWorld {
     async fn delete_node(&self, _: &Arc<Cluster>, _: &str) -> Result<(), AccessError> {
         Ok(())
     }
+    fn forget(&self, cluster: &ClusterId) {
+        self.clusters.remove(cluster);
+        self.server.forget(cluster);
+    }
 }
 
 struct NoNodes;
@@ -755,5 +759,72 @@ async fn an_api_key_reaches_its_own_project_and_opens_no_api_server() {
         let (code, text) = client.code_and_text(&matrix()[0]).await;
         assert!(refused(code, &text), "{code} {text}");
     }
+    scene.world.shutdown.trigger();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_cluster_leaves_nothing_but_the_record_of_its_deletion() {
+    let scene = Scene::new().await;
+    let of_b = scene.credentials(&scene.b, "b").await;
+    let mut client = scene.connect(&scene.b, &of_b[0]).await;
+    let list = Row {
+        method: "GET",
+        path: "/api/v1/namespaces/default/secrets/twin".into(),
+        content_type: "",
+        body: Bytes::new(),
+        verb: "get",
+        streams: false,
+        passed_on: false,
+    };
+    assert_eq!(client.code_and_text(&list).await.0, 200);
+    let label = format!("cluster=\"{}\"", scene.b.id);
+    assert!(scene.world.server.metrics_text().contains(&label));
+    let path = "/v1/projects/default/clusters/b";
+    assert_eq!(
+        rest(&scene.rest, &scene.key, "DELETE", path, Value::Null).await.0,
+        202
+    );
+    for _ in 0..500 {
+        if rest(&scene.rest, &scene.key, "GET", path, Value::Null).await.0 == 404 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        rest(&scene.rest, &scene.key, "GET", path, Value::Null).await.0,
+        404
+    );
+    // A connection that is still open finds no cluster behind it, and a new one no name.
+    assert_eq!(client.code_and_text(&list).await.0, 404);
+    let config = pki::client_config(&scene.b.keys.ca_pem, None, &[b"h2"]).unwrap();
+    let tcp = TcpStream::connect(scene.at).await.unwrap();
+    let name = format!("{}.marina.test", scene.b.id).try_into().unwrap();
+    let alert = TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        alert.contains("UnrecognizedName") || alert.contains("UnrecognisedName"),
+        "{alert}"
+    );
+    assert!(!scene.world.server.metrics_text().contains(&label));
+    assert!(!scene.world.store.clusters().await.unwrap().contains(&scene.b.id));
+    let id = scene.b.id.as_str().as_bytes();
+    for (key, _, value) in scene.everything(&ClusterId::management()).await {
+        let told = [&key, &value]
+            .into_iter()
+            .any(|bytes| bytes.windows(id.len()).any(|w| w == id));
+        assert!(!told, "{key:?} still tells of the cluster");
+    }
+    let (_, a) = rest(
+        &scene.rest,
+        &scene.key,
+        "GET",
+        "/v1/projects/default/clusters/a",
+        Value::Null,
+    )
+    .await;
+    assert_eq!(a["status"]["state"], "active", "{a}");
     scene.world.shutdown.trigger();
 }

@@ -76,6 +76,7 @@ pub(super) async fn run(command: Command) -> Result<()> {
 async fn create(cx: &Cx, wanted: CreateCluster, wait: bool) -> Result<()> {
     let started = base::clock::stopwatch();
     let named = checked("cluster", &wanted.name)?.to_owned();
+    let asked = wanted.cloud;
     let operation: Operation = cx.service.post(&cx.path("clusters"), &wanted).await?;
     if !wait {
         return show_operation(cx, &operation);
@@ -94,6 +95,9 @@ async fn create(cx: &Cx, wanted: CreateCluster, wait: bool) -> Result<()> {
         "  Kubernetes {version} at {}, machines from cloud {cloud}",
         cluster.status.endpoint
     );
+    if asked.is_none() && cloud == Cloud::Sim {
+        println!("  (the service has no embedded cloud, which needs root: machines are simulated)");
+    }
     println!("  next: marina kubeconfig {named} --merge");
     Ok(())
 }
@@ -177,11 +181,15 @@ async fn delete(cx: &Cx, name: &str, yes: bool, wait: bool) -> Result<()> {
         return show_operation(cx, &operation);
     }
     let done = progress::wait(&cx.service, operation, &format!("deleting cluster {name}")).await?;
-    kubeconfig::remove_from(&kubeconfig::path()?, &format!("marina-{}-{name}", cx.project))?;
+    let (file, context) = (kubeconfig::path()?, format!("marina-{}-{name}", cx.project));
+    let removed = kubeconfig::remove_from(&file, &context)?;
     if cx.output == Format::Json {
         return output::json(&done);
     }
     println!("Cluster {name} is gone.");
+    if removed {
+        println!("  context {context} was taken out of {}", file.display());
+    }
     Ok(())
 }
 

@@ -35,6 +35,9 @@ pub(super) async fn run(command: Command) -> Result<()> {
     if command.merge {
         let file = kubeconfig::path()?;
         let context = kubeconfig::merge_into(&file, &config)?;
+        if command.common.output == Format::Json {
+            return output::json(&serde_json::json!({ "file": file, "context": context }));
+        }
         eprintln!(
             "{} now has context {context}, and it is the current one.",
             file.display()

@@ -107,6 +107,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
             directory: directory.clone(),
             access: Arc::new(ThroughApiServer {
                 server: server.clone(),
+                tunnels: tunnels.clone(),
                 endpoint: ENDPOINT,
             }),
             user_data: Arc::new(UserData {

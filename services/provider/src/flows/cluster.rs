@@ -53,6 +53,7 @@ async fn delete(deps: &Deps, record: ClusterRecord) -> Result<Next, FlowError> {
         .remove_cluster(&record.id)
         .await
         .map_err(RecordError::from)?;
+    deps.access.forget(&record.id);
     let mut batch = Batch::default();
     batch.delete::<KeysRecord>(&deps.records, None, record.id.as_str())?;
     batch.delete::<AddressRecord>(&deps.records, None, &record.address.to_string())?;

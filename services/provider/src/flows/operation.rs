@@ -1,6 +1,6 @@
 //! Writes down how an operation goes.
 
-use crate::records::{Batch, RecordError, Records};
+use crate::records::{Batch, IdempotencyRecord, RecordError, Records};
 use base::Clock;
 use jiff::SignedDuration;
 use service_api::{Operation, OperationKind, OperationState};
@@ -67,15 +67,19 @@ pub async fn end(
         .map(|_| ())
 }
 
-/// Removes operations of a project that ended long ago.
+/// Removes operations of a project that ended long ago, and the idempotency keys that stood for them.
 pub async fn forget_old(records: &Records, clock: &Clock, project: &str) -> Result<(), RecordError> {
     let now = clock.now();
+    let keys = records.list::<IdempotencyRecord>(Some(project)).await?;
     for op in records.list::<Operation>(Some(project)).await? {
         let ended: Option<jiff::Timestamp> = op.value.ended_at.as_deref().and_then(|t| t.parse().ok());
         if ended.is_some_and(|at| now.duration_since(at) > KEPT) {
             let mut batch = Batch::default();
             batch.require(records, &op)?;
             batch.delete::<Operation>(records, Some(project), &op.value.id)?;
+            for key in keys.iter().filter(|k| k.value.operation == op.value.id) {
+                batch.delete::<IdempotencyRecord>(records, Some(project), &key.value.key)?;
+            }
             records.commit(batch).await?;
         }
     }

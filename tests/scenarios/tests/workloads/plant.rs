@@ -72,7 +72,7 @@ impl Plant {
             clients: clients.clone(),
             leadership: Arc::new(Alone::default()),
             ca: Arc::new(|cluster| Some(format!("CA of {cluster}"))),
-            pod_ranges: Arc::new(move |_| vec![range.clone()]),
+            pod_ranges: Arc::new(move |_| vec![range]),
             clock: world.clock.clone(),
         };
         tokio::spawn(controllers::run(Options::default(), deps, world.shutdown.child()));
