@@ -133,18 +133,15 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     .await?;
     tasks.spawn(service.run(shutdown.clone()));
 
-    open_doors(
-        options,
-        &server,
+    let behind = Behind {
+        server: &server,
         tunnels,
         audit,
-        &handle,
-        &management,
-        local.as_ref(),
-        &mut tasks,
-        shutdown,
-    )
-    .await?;
+        handle: &handle,
+        management: &management,
+        local: local.as_ref(),
+    };
+    open_doors(options, behind, &mut tasks, shutdown).await?;
     let deps = controllers::Deps {
         store: &store,
         clients: &clients,
@@ -295,17 +292,30 @@ fn start_relay(local: &LocalCloud, tasks: &mut JoinSet<()>, shutdown: &Shutdown)
     });
 }
 
-async fn open_doors(
-    options: &Options,
-    server: &ApiServer,
+/// What is behind the doors.
+struct Behind<'a> {
+    server: &'a ApiServer,
     tunnels: tunnel::TunnelServer,
     audit: Option<Arc<Files>>,
-    handle: &provider::Handle,
-    management: &pki::ClusterKeys,
-    local: Option<&LocalCloud>,
+    handle: &'a provider::Handle,
+    management: &'a pki::ClusterKeys,
+    local: Option<&'a LocalCloud>,
+}
+
+async fn open_doors(
+    options: &Options,
+    behind: Behind<'_>,
     tasks: &mut JoinSet<()>,
     shutdown: &Shutdown,
 ) -> Result<()> {
+    let Behind {
+        server,
+        tunnels,
+        audit,
+        handle,
+        management,
+        local,
+    } = behind;
     let rest_socket = listen((Ipv4Addr::LOCALHOST, options.rest_port).into()).await?;
     tasks.spawn(rest::serve(
         rest_socket,
