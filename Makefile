@@ -38,7 +38,3 @@ bench: ## figures of tests/bench on a release build (ARGS="--quick store")
 .PHONY: simulate
 simulate: ## the store's simulation for SEEDS seeds (1000)
 	MARINA_SIM_SEEDS=$(or $(SEEDS),1000) && export MARINA_SIM_SEEDS && $(cargo) test --locked --release --package sim -- --nocapture
-
-.PHONY: clients
-clients: ## Kubernetes' own clients in Python, Java, Go and Rust against a cluster
-	@tests/clients/run
