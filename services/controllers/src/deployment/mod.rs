@@ -140,8 +140,9 @@ async fn apply(cx: &Cx, deployment: &Deployment, step: Step) -> Result<(), Error
                 scaled(cx, deployment, made.name(), from, to);
             }
         }
+        // Through the status, as upstream does it: an annotation written with the spec would count as a generation.
         Step::Revision(new) => {
-            cx.replace(&*new).await?;
+            cx.replace_status(&*new).await?;
         }
         Step::Delete(set) => cx.delete(&*set, DeleteParams::background()).await?,
     }
