@@ -126,6 +126,26 @@ impl Observed {
                 .any(|i| matches!(i.state, State::Running | State::Created))
     }
 
+    /// Adds a sandbox as the task that made it saw it. If the end of it was observed meanwhile, that stays: an end is
+    /// final, and no further event would tell of it.
+    pub fn add_sandbox(&mut self, sandbox: Sandbox) {
+        if !self.sandboxes.iter().any(|s| s.id == sandbox.id && !s.ready) {
+            self.sandboxes.retain(|s| s.id != sandbox.id);
+            self.sandboxes.push(sandbox);
+            self.sort();
+        }
+    }
+
+    /// Adds an instance as the task that started it saw it, with the same care as for a sandbox.
+    pub fn add_instance(&mut self, instance: Instance) {
+        let ended = |i: &Instance| i.id == instance.id && i.state == State::Exited;
+        if !self.instances.iter().any(ended) {
+            self.instances.retain(|i| i.id != instance.id);
+            self.instances.push(instance);
+            self.sort();
+        }
+    }
+
     /// Puts the newest first: by time of making, then by attempt.
     pub fn sort(&mut self) {
         self.sandboxes

@@ -503,6 +503,16 @@ mod tests {
     }
 
     #[test]
+    fn an_end_seen_before_the_start_was_reported_is_not_forgotten() {
+        let mut o = seen(vec![instance("a", State::Exited, 1, 0)]);
+        o.add_instance(instance("a", State::Running, 0, 0));
+        let spec = r#"{"containers":[{"name":"a"}]}"#;
+        assert_eq!(decide(spec, &o, &Memory::default()).start, ["a"]);
+        o.add_instance(instance("a", State::Running, 0, 1));
+        assert!(decide(spec, &o, &Memory::default()).is_idle());
+    }
+
+    #[test]
     fn an_unhealthy_or_changed_container_is_stopped() {
         let mut m = Memory::default();
         m.unhealthy.insert("a-0".into());

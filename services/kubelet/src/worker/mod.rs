@@ -198,11 +198,7 @@ impl Worker {
                 self.busy.remove("sandbox");
                 match result {
                     Ok(up) => {
-                        let mut observed = (*self.observed).clone();
-                        observed.sandboxes.retain(|s| s.id != up.sandbox.id);
-                        observed.sandboxes.push(up.sandbox);
-                        observed.sort();
-                        self.observed = Arc::new(observed);
+                        Arc::make_mut(&mut self.observed).add_sandbox(up.sandbox);
                         self.retry_wait = RETRY.0;
                     }
                     Err(why) => {
@@ -272,12 +268,8 @@ impl Worker {
                 self.waiting.remove(&name);
                 self.image_waits.remove(&name);
                 self.memory.start_failed.remove(&name);
-                let mut observed = (*self.observed).clone();
-                observed.instances.retain(|i| i.id != instance.id);
                 let id = instance.id.clone();
-                observed.instances.push(*instance);
-                observed.sort();
-                self.observed = Arc::new(observed);
+                Arc::make_mut(&mut self.observed).add_instance(*instance);
                 self.post_start(&name, &id);
             }
             Err(error) => {

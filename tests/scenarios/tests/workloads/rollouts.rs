@@ -42,7 +42,11 @@ async fn a_deployment_rolls_out_and_back_and_tells_of_it() {
         .await;
     rolled_out(&plant, "v1").await;
     let made = deployments.get("web").await.unwrap();
-    assert_eq!(made.metadata.generation, Some(1), "only what its users want counts");
+    assert_eq!(
+        made.metadata.generation,
+        Some(1),
+        "only what its users want counts"
+    );
     assert!(plant.pods("web").await.iter().all(|p| !node_of(p).is_empty()));
     let sets = || async {
         plant
