@@ -3,7 +3,7 @@
 use crate::kinds::{ReplicaSet, ReplicationController};
 use base::{Clock, Shutdown};
 use runtime::leadership::Leadership;
-use runtime::{Clients, Controller, Informers, ManagerDeps, Recorder, Source, manager};
+use runtime::{Clients, Controller, Informers, ManagerDeps, QueueMetrics, Recorder, Source, manager};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct Deps {
     pub pod_ranges: crate::PodRanges,
     /// The time.
     pub clock: Clock,
+    /// Where the queues are counted.
+    pub metrics: QueueMetrics,
 }
 
 impl std::fmt::Debug for Deps {
@@ -84,6 +86,7 @@ pub async fn run(options: Options, deps: Deps, shutdown: Shutdown) {
         recorder,
         clock: deps.clock,
         role: ROLE,
+        metrics: deps.metrics,
     };
     manager::run(manager, controllers, shutdown).await;
     if let Err(error) = writer.await {

@@ -62,6 +62,11 @@ pub trait Controller: Send + Sync + 'static {
         self.name()
     }
 
+    /// Its queue's name in metrics, where upstream calls it otherwise than the controller.
+    fn queue(&self) -> &'static str {
+        self.name()
+    }
+
     /// Declares kinds: [`Cx`] offers nothing else.
     fn wire(&self, wiring: &mut Wiring);
 

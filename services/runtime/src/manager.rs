@@ -9,6 +9,7 @@ use crate::cx::Cx;
 use crate::informers::Informers;
 use crate::key::Key;
 use crate::leadership::{Claim, Leadership};
+use crate::metrics::QueueMetrics;
 use crate::own_writes::OwnWrites;
 use crate::queue::Queue;
 use crate::recorder::Recorder;
@@ -41,6 +42,8 @@ pub struct ManagerDeps {
     pub clock: Clock,
     /// The role of the process, e.g. `kube-controller-manager`.
     pub role: &'static str,
+    /// Where its queues are counted.
+    pub metrics: QueueMetrics,
 }
 
 impl std::fmt::Debug for ManagerDeps {
@@ -121,7 +124,7 @@ fn wire(deps: &ManagerDeps, controller: Arc<dyn Controller>) -> Running {
         );
     }
     let caches = Arc::new(caches);
-    let queue = Arc::new(Queue::new());
+    let queue = deps.metrics.queue(controller.queue());
     for (resource, mapper) in wiring.mappers {
         let (queue, caches, delay) = (queue.clone(), caches.clone(), wiring.delay);
         deps.informers

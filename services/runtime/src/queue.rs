@@ -4,10 +4,11 @@
 //! so that a tenant with a hundred thousand changed pods delays nobody else. A cluster whose line is empty has no line.
 
 use crate::key::Key;
+use crate::metrics::{Meter, State};
 use base::ClusterId;
 use parking_lot::Mutex;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,32 +22,43 @@ const BACKOFF_LAST: Duration = Duration::from_secs(300);
 struct Inner {
     turns: VecDeque<ClusterId>,
     lines: HashMap<ClusterId, VecDeque<Key>>,
-    waiting: HashSet<Key>,
-    working: HashSet<Key>,
-    again: HashSet<Key>,
+    /// Since when.
+    waiting: HashMap<Key, Instant>,
+    working: HashMap<Key, Instant>,
+    again: HashMap<Key, Instant>,
     later: BinaryHeap<Reverse<(Instant, Key)>>,
     due: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
 }
 
 impl Inner {
-    fn add(&mut self, key: Key) -> bool {
-        if self.working.contains(&key) {
-            self.again.insert(key);
+    /// Returns whether a worker has something new to take.
+    fn add(&mut self, key: Key, now: Instant, meter: &Meter) -> bool {
+        if self.working.contains_key(&key) {
+            self.again.entry(key).or_insert_with(|| {
+                meter.adds.inc();
+                now
+            });
             return false;
         }
-        if !self.waiting.insert(key.clone()) {
+        if self.waiting.contains_key(&key) {
             return false;
         }
+        meter.adds.inc();
+        self.line_up(key, now);
+        true
+    }
+
+    fn line_up(&mut self, key: Key, since: Instant) {
+        self.waiting.insert(key.clone(), since);
         let line = self.lines.entry(key.cluster.clone()).or_default();
         if line.is_empty() {
             self.turns.push_back(key.cluster.clone());
         }
         line.push_back(key);
-        true
     }
 
-    fn take(&mut self) -> Option<Key> {
+    fn take(&mut self, now: Instant, meter: &Meter) -> Option<Key> {
         let cluster = self.turns.pop_front()?;
         let line = self.lines.get_mut(&cluster)?;
         let key = line.pop_front()?;
@@ -55,13 +67,15 @@ impl Inner {
         } else {
             self.turns.push_back(cluster);
         }
-        self.waiting.remove(&key);
-        self.working.insert(key.clone());
+        if let Some(since) = self.waiting.remove(&key) {
+            meter.waited.observe(seconds(since, now));
+        }
+        self.working.insert(key.clone(), now);
         Some(key)
     }
 
     /// Moves what is due into the lines and returns when the next is.
-    fn ripen(&mut self, now: Instant) -> Option<Instant> {
+    fn ripen(&mut self, now: Instant, meter: &Meter) -> Option<Instant> {
         while let Some(Reverse((at, _))) = self.later.peek() {
             if *at > now {
                 return Some(*at);
@@ -72,11 +86,15 @@ impl Inner {
             // An earlier time may have been set since; then this one is stale.
             if self.due.get(&key) == Some(&at) {
                 self.due.remove(&key);
-                self.add(key);
+                self.add(key, now, meter);
             }
         }
         None
     }
+}
+
+fn seconds(since: Instant, now: Instant) -> f64 {
+    now.saturating_duration_since(since).as_secs_f64()
 }
 
 /// See the module. Cheap calls; one reader.
@@ -84,6 +102,7 @@ impl Inner {
 pub struct Queue {
     inner: Mutex<Inner>,
     wake: Notify,
+    meter: Meter,
 }
 
 impl Queue {
@@ -92,9 +111,16 @@ impl Queue {
         Self::default()
     }
 
+    pub(crate) fn metered(meter: Meter) -> Self {
+        Self {
+            meter,
+            ..Self::default()
+        }
+    }
+
     /// Adds a key. One that waits already is not added twice; one that is being worked on is worked on again after.
     pub fn add(&self, key: Key) {
-        if self.inner.lock().add(key) {
+        if self.inner.lock().add(key, Instant::now(), &self.meter) {
             self.wake.notify_one();
         }
     }
@@ -104,6 +130,7 @@ impl Queue {
         if delay.is_zero() {
             return self.add(key);
         }
+        self.meter.retries.inc();
         let at = Instant::now() + delay.min(Duration::from_secs(365 * 24 * 3600));
         let mut inner = self.inner.lock();
         if inner.due.get(&key).is_some_and(|due| *due <= at) {
@@ -143,8 +170,11 @@ impl Queue {
     /// The worker is done with a key that [`Queue::next`] gave.
     pub fn done(&self, key: &Key) {
         let mut inner = self.inner.lock();
-        inner.working.remove(key);
-        if inner.again.remove(key) && inner.add(key.clone()) {
+        if let Some(since) = inner.working.remove(key) {
+            self.meter.worked.observe(seconds(since, Instant::now()));
+        }
+        if let Some(since) = inner.again.remove(key) {
+            inner.line_up(key.clone(), since);
             drop(inner);
             self.wake.notify_one();
         }
@@ -155,8 +185,9 @@ impl Queue {
         loop {
             let (key, at) = {
                 let mut inner = self.inner.lock();
-                let at = inner.ripen(Instant::now());
-                (inner.take(), at)
+                let now = Instant::now();
+                let at = inner.ripen(now, &self.meter);
+                (inner.take(now, &self.meter), at)
             };
             match (key, at) {
                 (Some(key), _) => return key,
@@ -179,13 +210,28 @@ impl Queue {
         self.len() == 0
     }
 
+    /// For those who read metrics.
+    pub(crate) fn state(&self) -> State {
+        let (inner, now) = (self.inner.lock(), Instant::now());
+        let mut state = State {
+            depth: inner.waiting.len() + inner.again.len(),
+            ..State::default()
+        };
+        for since in inner.working.values() {
+            let age = seconds(*since, now);
+            state.unfinished += age;
+            state.longest = state.longest.max(age);
+        }
+        state
+    }
+
     /// Forgets everything about a cluster that has gone.
     pub fn forget_cluster(&self, cluster: &ClusterId) {
         let mut inner = self.inner.lock();
         inner.lines.remove(cluster);
         inner.turns.retain(|c| c != cluster);
-        inner.waiting.retain(|k| k.cluster != *cluster);
-        inner.again.retain(|k| k.cluster != *cluster);
+        inner.waiting.retain(|k, _| k.cluster != *cluster);
+        inner.again.retain(|k, _| k.cluster != *cluster);
         inner.due.retain(|k, _| k.cluster != *cluster);
         inner.failures.retain(|k, _| k.cluster != *cluster);
     }
@@ -222,6 +268,51 @@ mod tests {
         assert_eq!(queue.next().await, a);
         queue.done(&a);
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_meter_counts_keys_and_not_calls() {
+        let metrics = crate::QueueMetrics::default();
+        let mut registry = prometheus_client::registry::Registry::default();
+        metrics.register(&mut registry);
+        let queue = metrics.queue("q");
+        queue.add(key("c", "a"));
+        queue.add(key("c", "a"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let a = queue.next().await;
+        queue.add(a.clone());
+        queue.add(a.clone());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let read = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        let busy = read();
+        for line in [
+            "workqueue_depth{name=\"q\"} 1.0\n",
+            "workqueue_unfinished_work_seconds{name=\"q\"} 3.0\n",
+            "workqueue_longest_running_processor_seconds{name=\"q\"} 3.0\n",
+        ] {
+            assert!(busy.contains(line), "{busy}");
+        }
+        queue.done(&a);
+        let a = queue.next().await;
+        queue.add_failed(a.clone());
+        queue.done(&a);
+        let idle = read();
+        for line in [
+            "workqueue_depth{name=\"q\"} 0.0\n",
+            "workqueue_unfinished_work_seconds{name=\"q\"} 0.0\n",
+            "workqueue_adds_total{name=\"q\"} 2\n",
+            "workqueue_retries_total{name=\"q\"} 1\n",
+            "workqueue_queue_duration_seconds_sum{name=\"q\"} 5.0\n",
+            "workqueue_queue_duration_seconds_count{name=\"q\"} 2\n",
+            "workqueue_work_duration_seconds_sum{name=\"q\"} 3.0\n",
+            "workqueue_work_duration_seconds_count{name=\"q\"} 2\n",
+        ] {
+            assert!(idle.contains(line), "{line}{idle}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Writes what was decided: the binding, why there is none, who has to go.
 
+use crate::queue::Attempt;
 use crate::service::Deps;
 use crate::world::World;
 use api::k8s_openapi::api::core::v1;
@@ -43,11 +44,12 @@ pub(crate) async fn bind(
     deps: Arc<Deps>,
     world: Arc<World>,
     cluster: ClusterId,
-    pod: Arc<Pod>,
+    (pod, attempt): (Arc<Pod>, Attempt),
     node: String,
 ) {
     let Some(client) = client(&deps, &cluster) else {
         // The slot went to another owner, who decides anew.
+        deps.metrics.failed(&pod, attempt);
         world.not_bound(&cluster, &pod, true);
         return;
     };
@@ -60,6 +62,7 @@ pub(crate) async fn bind(
         .await
     {
         Ok(()) => {
+            deps.metrics.scheduled(&pod, attempt);
             world.bound(&cluster, &pod);
             let message = format!(
                 "Successfully assigned {}/{} to {node}",
@@ -80,6 +83,7 @@ pub(crate) async fn bind(
             if !gone {
                 tracing::warn!(%cluster, pod = pod.key.name, %error, "cannot bind a pod");
             }
+            deps.metrics.failed(&pod, attempt);
             world.not_bound(&cluster, &pod, !gone);
         }
     }
@@ -128,6 +132,7 @@ pub(crate) async fn preempt(deps: &Deps, world: &World, cluster: &ClusterId, pod
         world.not_preempted(cluster, pod);
         return;
     };
+    deps.metrics.preempted(found.victims.len());
     for victim in &found.victims {
         if let Err(error) = send_away(deps, &client, victim).await {
             tracing::warn!(%cluster, pod = victim.key.name, %error, "cannot preempt a pod");

@@ -1,6 +1,7 @@
 //! The scheduler's view of one cluster: what is placed where, and who waits.
 
-use crate::queue::Queue;
+use crate::metrics::Metrics;
+use crate::queue::{Attempt, Queue};
 use machinery::Value;
 use scheduling::framework::Events;
 use scheduling::{Framework, Pod, PodKey, Preemption, Snapshot, Unschedulable, preemption};
@@ -18,6 +19,7 @@ pub(crate) struct Cluster {
     turn: usize,
     /// Pods for which others were sent away: their room is kept from whoever matters less.
     nominated: HashMap<PodKey, Nomination>,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -31,7 +33,11 @@ struct Nomination {
 #[derive(Debug)]
 pub(crate) enum Decision {
     /// Bind it there; the snapshot has it there already.
-    Bind { pod: Arc<Pod>, node: String },
+    Bind {
+        pod: Arc<Pod>,
+        node: String,
+        attempt: Attempt,
+    },
     /// No node will do.
     Refused {
         pod: Arc<Pod>,
@@ -42,7 +48,19 @@ pub(crate) enum Decision {
     },
 }
 
+/// What happened, as upstream's metric of queues calls it.
+const POD_ASSIGNED: &str = "AssignedPodAdd";
+const POD_DELETED: &str = "AssignedPodDelete";
+
 impl Cluster {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            queue: Queue::new(metrics.clone()),
+            metrics,
+            ..Self::default()
+        }
+    }
+
     /// Whether there is nothing to remember.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.snapshot.nodes().is_empty() && self.assumed.is_empty()
@@ -63,7 +81,7 @@ impl Cluster {
                     // Somebody before us sent others away for it.
                     self.nominate(&pod, pod.nominated.clone(), Vec::new());
                 }
-                self.queue.offer(pod);
+                self.queue.offer(pod, now);
             }
             return;
         }
@@ -73,13 +91,13 @@ impl Cluster {
         let (node, finished, key) = (pod.node_name.clone(), pod.finished, pod.key.clone());
         let was = self.snapshot.place_of(&key).is_some();
         self.snapshot.place(pod, &node);
-        let events = if finished {
-            Events::POD_GONE
+        let (events, event) = if finished {
+            (Events::POD_GONE, POD_DELETED)
         } else {
-            Events::POD_PLACED
+            (Events::POD_PLACED, POD_ASSIGNED)
         };
         if finished == was {
-            self.queue.hear(events, now);
+            self.queue.hear(events, event, now);
         }
     }
 
@@ -89,7 +107,7 @@ impl Cluster {
         self.nominated.remove(key);
         self.queue.forget(key);
         if self.snapshot.displace(key) {
-            self.queue.hear(Events::POD_GONE, now);
+            self.queue.hear(Events::POD_GONE, POD_DELETED, now);
         }
     }
 
@@ -108,8 +126,15 @@ impl Cluster {
         };
         let before = facts(&self.snapshot);
         self.snapshot.set_node(object);
-        if facts(&self.snapshot) != before {
-            self.queue.hear(Events::NODE, now);
+        let after = facts(&self.snapshot);
+        if after != before {
+            let event = match (&before, &after) {
+                (Some(b), Some(a)) if a.3 != b.3 => "NodeUpdateNodeAllocatable",
+                (Some(b), Some(a)) if a.0 != b.0 => "NodeUpdateNodeLabel",
+                (Some(_), Some(_)) => "NodeUpdateNodeTaint",
+                _ => "NodeAdd",
+            };
+            self.queue.hear(Events::NODE, event, now);
         }
     }
 
@@ -125,11 +150,14 @@ impl Cluster {
         dice: &mut dyn FnMut(usize) -> usize,
         now: Instant,
     ) -> Option<Decision> {
-        let pod = self.queue.take()?;
+        let (pod, attempt) = self.queue.take(now)?;
         let guests = self.keep_room(&pod);
         let placed = self.place(framework, &pod, dice);
         let preempted = match &placed {
-            Err(why) if why.nodes > 0 => Some(self.preempt(framework, &pod)),
+            Err(why) if why.nodes > 0 => {
+                self.metrics.preempting();
+                Some(self.preempt(framework, &pod))
+            }
             _ => None,
         };
         for key in &guests {
@@ -140,8 +168,8 @@ impl Cluster {
                 self.nominated.remove(&pod.key);
                 self.assumed.insert(pod.key.clone(), pod.uid.clone());
                 self.snapshot.place(pod.clone(), &node);
-                self.queue.hear(Events::POD_PLACED, now);
-                Some(Decision::Bind { pod, node })
+                self.queue.hear(Events::POD_PLACED, POD_ASSIGNED, now);
+                Some(Decision::Bind { pod, node, attempt })
             }
             Err(why) => {
                 let mut message = why.message();
@@ -247,7 +275,7 @@ impl Cluster {
         } else {
             self.queue.forget(&pod.key);
         }
-        self.queue.hear(Events::POD_GONE, now);
+        self.queue.hear(Events::POD_GONE, POD_DELETED, now);
     }
 }
 
@@ -277,7 +305,10 @@ mod tests {
         cluster.node(&node("n"), now);
         cluster.pod(&pod("a"), US, now);
         cluster.pod(&pod("b"), US, now);
-        let Some(Decision::Bind { pod: first, node: at }) = decide(&mut cluster) else {
+        let Some(Decision::Bind {
+            pod: first, node: at, ..
+        }) = decide(&mut cluster)
+        else {
             panic!("no place")
         };
         assert_eq!(at, "n");

@@ -19,8 +19,10 @@
 
 mod bind;
 mod cluster;
+mod metrics;
 mod queue;
 mod service;
 mod world;
 
+pub use metrics::Metrics;
 pub use service::{Deps, Options, run};

@@ -2,6 +2,7 @@
 
 use crate::bind;
 use crate::cluster::Decision;
+use crate::metrics::Metrics;
 use crate::world::{Work, World};
 use api::k8s_openapi::api::core::v1;
 use base::{Clock, Shutdown};
@@ -43,12 +44,14 @@ pub struct Deps {
     pub leadership: Arc<dyn Leadership>,
     pub recorder: Recorder,
     pub clock: Clock,
+    /// Where attempts and queues are counted.
+    pub metrics: Metrics,
 }
 
 /// Runs until shutdown, then waits for bindings in flight.
 pub async fn run(options: Options, deps: Deps, shutdown: Shutdown) {
     let deps = Arc::new(deps);
-    let world = Arc::new(World::new(options.scheduler_name));
+    let world = Arc::new(World::new(options.scheduler_name, deps.metrics.clone()));
     let nodes = deps.informers.informer(&Resource::of::<v1::Node>(), &[]);
     let pods = deps.informers.informer(&Resource::of::<v1::Pod>(), &[]);
     let (to_nodes, to_pods) = (world.clone(), world.clone());
@@ -73,14 +76,14 @@ pub async fn run(options: Options, deps: Deps, shutdown: Shutdown) {
         let mine = |id: &base::ClusterId| matches!(deps.leadership.claim(id), Claim::Mine(_));
         let mut dice = |n: usize| random.random_range(0..n.max(1));
         match world.next(&framework, mine, &mut dice) {
-            Work::Decided(cluster, Decision::Bind { pod, node }) => {
+            Work::Decided(cluster, Decision::Bind { pod, node, attempt }) => {
                 let permit = permits.clone().acquire_owned();
                 let Some(Ok(permit)) = shutdown.run_until(permit).await else {
                     break;
                 };
                 let (deps, world) = (deps.clone(), world.clone());
                 running.spawn(async move {
-                    bind::bind(deps, world, cluster, pod, node).await;
+                    bind::bind(deps, world, cluster, (pod, attempt), node).await;
                     drop(permit);
                 });
             }

@@ -3,6 +3,7 @@
 //! One lock: a change is a short, synchronous update, and the loop holds it for one decision at a time.
 
 use crate::cluster::{Cluster, Decision};
+use crate::metrics::Metrics;
 use base::ClusterId;
 use machinery::Value;
 use machinery::codec::{json, proto};
@@ -18,6 +19,7 @@ pub(crate) struct World {
     scheduler: String,
     clusters: Mutex<Clusters>,
     wake: Notify,
+    metrics: Metrics,
 }
 
 #[derive(Default)]
@@ -53,17 +55,21 @@ fn tree(entry: &Entry) -> Option<Value> {
 }
 
 impl World {
-    pub(crate) fn new(scheduler: String) -> Self {
+    pub(crate) fn new(scheduler: String, metrics: Metrics) -> Self {
         Self {
             scheduler,
             clusters: Mutex::default(),
             wake: Notify::new(),
+            metrics,
         }
     }
 
     fn update(&self, id: &ClusterId, change: impl FnOnce(&mut Cluster, Instant)) {
         let mut clusters = self.clusters.lock();
-        let cluster = clusters.all.entry(id.clone()).or_default();
+        let cluster = clusters
+            .all
+            .entry(id.clone())
+            .or_insert_with(|| Cluster::new(self.metrics.clone()));
         change(cluster, Instant::now());
         if cluster.is_empty() {
             clusters.all.remove(id);
@@ -163,6 +169,7 @@ impl World {
             };
             cluster.queue.tick(now);
             if let Some(decision) = cluster.decide(framework, dice, now) {
+                self.metrics.decided(&decision, now.elapsed());
                 clusters.last = Some(id.clone());
                 return Work::Decided(id, decision);
             }

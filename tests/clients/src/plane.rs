@@ -117,6 +117,7 @@ fn components(world: &World, tenant: &Tenant) {
             recorder,
             clock: clock.clone(),
             role,
+            metrics: runtime::QueueMetrics::default(),
         }
     };
     let schedules = role("kube-scheduler");
@@ -126,6 +127,7 @@ fn components(world: &World, tenant: &Tenant) {
         leadership: schedules.leadership,
         recorder: schedules.recorder,
         clock: schedules.clock,
+        metrics: scheduler::Metrics::default(),
     };
     tokio::spawn(scheduler::run(
         scheduler::Options::default(),
@@ -146,6 +148,7 @@ fn components(world: &World, tenant: &Tenant) {
             }]
         }),
         clock: clock.clone(),
+        metrics: runtime::QueueMetrics::default(),
     });
     tokio::spawn(runtime::manager::run(
         role("kube-controller-manager"),

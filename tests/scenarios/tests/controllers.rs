@@ -54,6 +54,7 @@ fn run(world: &World) -> Shutdown {
             }]
         }),
         clock: world.clock.clone(),
+        metrics: runtime::QueueMetrics::default(),
     };
     tokio::spawn(controllers::run(Options::default(), deps, shutdown.clone()));
     shutdown

@@ -36,6 +36,10 @@ impl Controller for ServiceController {
         "service-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "service"
+    }
+
     fn wire(&self, wiring: &mut Wiring) {
         wiring.primary::<Service>().maps::<Node>(|caches, change| {
             if !membership_changed(change) {

@@ -23,6 +23,10 @@ impl Controller for CronJobs {
         "cronjob-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "cronjob"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<CronJob>().owns::<CronJob, Job>();
         w.writes::<Job>(&["create", "delete"])

@@ -29,6 +29,10 @@ impl Controller for DaemonSets {
         "daemonset-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "daemonset"
+    }
+
     fn account(&self) -> &'static str {
         "daemon-set-controller"
     }

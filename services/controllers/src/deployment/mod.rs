@@ -28,6 +28,10 @@ impl Controller for Deployments {
         "deployment-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "deployment"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Deployment>().owns::<Deployment, ReplicaSet>();
         w.maps::<ReplicaSet>(|caches, change| {

@@ -25,6 +25,10 @@ impl Controller for Disruption {
         "controllermanager"
     }
 
+    fn queue(&self) -> &'static str {
+        "disruption"
+    }
+
     fn account(&self) -> &'static str {
         "disruption-controller"
     }

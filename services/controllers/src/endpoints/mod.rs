@@ -20,6 +20,10 @@ impl Controller for EndpointsController {
         "endpoint-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "endpoint"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Service>().maps::<Pod>(services::of_pod);
         w.maps::<Endpoints>(|caches, change| {

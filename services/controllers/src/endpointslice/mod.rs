@@ -27,6 +27,10 @@ impl Controller for EndpointSlices {
         "endpointslice-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "endpoint_slice"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Service>().maps::<Pod>(services::of_pod);
         w.maps::<EndpointSlice>(|_, change| {

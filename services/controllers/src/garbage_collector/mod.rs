@@ -211,6 +211,10 @@ impl Controller for GarbageCollector {
         "generic-garbage-collector"
     }
 
+    fn queue(&self) -> &'static str {
+        "garbage_collector_attempt_to_delete"
+    }
+
     fn workers(&self) -> usize {
         32
     }

@@ -33,6 +33,10 @@ impl Controller for Jobs {
         "job-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "job"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Job>().owns::<Job, Pod>();
         w.writes::<Pod>(&["create", "delete", "patch"])

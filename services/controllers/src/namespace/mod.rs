@@ -27,6 +27,10 @@ impl Controller for Namespaces {
         "namespace-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "namespace"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Namespace>()
             .writes::<Namespace>(&["update", "delete"]);

@@ -88,6 +88,10 @@ impl Controller for NodeIpam {
         "node-ipam-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "cidrallocator_node"
+    }
+
     fn account(&self) -> &'static str {
         "node-controller"
     }

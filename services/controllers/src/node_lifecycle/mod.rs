@@ -99,6 +99,10 @@ impl Controller for NodeLifecycle {
         "node-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "node_lifecycle_controller"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Node>().reads::<Lease>().indexed::<Pod>(&POD_NODE);
         w.writes::<Node>(&["update", "patch"]).writes::<Pod>(&["patch"]);

@@ -33,6 +33,10 @@ impl Controller for PodGc {
         "pod-garbage-collector"
     }
 
+    fn queue(&self) -> &'static str {
+        "orphaned_pods_nodes"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Pod>()
             .indexed::<Pod>(&POD_NODE)

@@ -30,6 +30,8 @@ pub(crate) struct ReplicaStatus {
 /// A kind that keeps a number of pods of one template.
 pub(crate) trait Replicated: Object {
     const CONTROLLER: &'static str;
+    /// Its queue's name in metrics.
+    const QUEUE: &'static str;
     fn replicas(&self) -> i32;
     fn min_ready(&self) -> i32;
     fn template(&self) -> PodTemplateSpec;
@@ -41,6 +43,7 @@ pub(crate) trait Replicated: Object {
 
 impl Replicated for ReplicaSet {
     const CONTROLLER: &'static str = "replicaset-controller";
+    const QUEUE: &'static str = "replicaset";
     fn replicas(&self) -> i32 {
         self.spec.replicas.unwrap_or(1)
     }
@@ -107,6 +110,7 @@ impl Replicated for ReplicaSet {
 
 impl Replicated for ReplicationController {
     const CONTROLLER: &'static str = "replication-controller";
+    const QUEUE: &'static str = "replicationmanager";
     fn replicas(&self) -> i32 {
         self.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
     }

@@ -34,6 +34,10 @@ impl<K: Replicated> Controller for Replicas<K> {
         K::CONTROLLER
     }
 
+    fn queue(&self) -> &'static str {
+        K::QUEUE
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<K>().owns::<K, Pod>();
         w.maps::<Pod>(|caches, change| {

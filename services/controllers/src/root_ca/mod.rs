@@ -41,6 +41,10 @@ impl Controller for RootCa {
         "root-ca-cert-publisher"
     }
 
+    fn queue(&self) -> &'static str {
+        "root_ca_cert_publisher"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Namespace>();
         w.maps::<ConfigMap>(|_, change| {

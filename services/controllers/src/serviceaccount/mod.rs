@@ -15,6 +15,10 @@ impl Controller for ServiceAccounts {
         "service-account-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "serviceaccount"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Namespace>();
         w.maps::<ServiceAccount>(|_, change| {

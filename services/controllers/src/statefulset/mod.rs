@@ -26,6 +26,10 @@ impl Controller for StatefulSets {
         "statefulset-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "statefulset"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<StatefulSet>()
             .owns::<StatefulSet, Pod>()

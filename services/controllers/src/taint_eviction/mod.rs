@@ -19,6 +19,10 @@ impl Controller for TaintEviction {
         "taint-eviction-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "noexec_taint_pod"
+    }
+
     fn account(&self) -> &'static str {
         "node-controller"
     }

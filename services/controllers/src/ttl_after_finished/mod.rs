@@ -18,6 +18,10 @@ impl Controller for TtlAfterFinished {
         "ttl-after-finished-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "ttl_jobs_to_delete"
+    }
+
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Job>().writes::<Job>(&["delete"]);
     }

@@ -1,6 +1,7 @@
 //! Starts the scheduler and the controllers of all clusters.
 
 use super::cloud_of::CloudOfRecords;
+use crate::metrics::Components;
 use base::{Clock, ClusterId, Shutdown};
 use provider::Clouds;
 use provider::records::Records;
@@ -18,6 +19,7 @@ pub(super) struct Deps<'a> {
     pub(super) records: &'a Records,
     pub(super) clouds: &'a Clouds,
     pub(super) directory: Arc<dyn auth::Directory>,
+    pub(super) metrics: &'a Components,
 }
 
 /// Starts them. The informers that they share are returned for others.
@@ -37,6 +39,7 @@ pub(super) fn start(deps: &Deps<'_>, tasks: &mut JoinSet<()>, shutdown: &Shutdow
             recorder,
             clock,
             role,
+            metrics: deps.metrics.queues.clone(),
         }
     };
     let schedules = role("kube-scheduler", "scheduler");
@@ -49,6 +52,7 @@ pub(super) fn start(deps: &Deps<'_>, tasks: &mut JoinSet<()>, shutdown: &Shutdow
         leadership: schedules.leadership,
         recorder: schedules.recorder,
         clock: schedules.clock,
+        metrics: deps.metrics.scheduler.clone(),
     };
     tasks.spawn(scheduler::run(
         scheduler::Options::default(),
@@ -64,6 +68,7 @@ pub(super) fn start(deps: &Deps<'_>, tasks: &mut JoinSet<()>, shutdown: &Shutdow
         ca: Arc::new(move |id| ca.cluster(id).map(|c| c.keys.ca_pem.clone())),
         pod_ranges: Arc::new(move |id| pod_ranges(&*directory, id)),
         clock: deps.clock.clone(),
+        metrics: deps.metrics.queues.clone(),
     });
     tasks.spawn(runtime::manager::run(controls, list, shutdown.clone()));
     let cloud_of = CloudOfRecords::new(deps.records.clone(), deps.clouds.clone());

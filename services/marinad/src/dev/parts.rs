@@ -133,6 +133,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
     .await?;
     tasks.spawn(service.run(shutdown.clone()));
 
+    let components = metrics::Components::default();
     let behind = Behind {
         server: &server,
         tunnels,
@@ -140,6 +141,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
         handle: &handle,
         management: &management,
         local: local.as_ref(),
+        metrics: &components,
     };
     open_doors(options, behind, &mut tasks, shutdown).await?;
     let deps = controllers::Deps {
@@ -149,6 +151,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
         records: &records,
         clouds: &all,
         directory,
+        metrics: &components,
     };
     let informers = controllers::start(&deps, &mut tasks, shutdown);
     let fleet = fake_node::Fleet::spawn(
@@ -300,6 +303,7 @@ struct Behind<'a> {
     handle: &'a provider::Handle,
     management: &'a pki::ClusterKeys,
     local: Option<&'a LocalCloud>,
+    metrics: &'a metrics::Components,
 }
 
 async fn open_doors(
@@ -315,12 +319,13 @@ async fn open_doors(
         handle,
         management,
         local,
+        metrics: components,
     } = behind;
     let rest_socket = listen((Ipv4Addr::LOCALHOST, options.rest_port).into()).await?;
     tasks.spawn(rest::serve(
         rest_socket,
         rest::tls(management)?,
-        handle.router(metrics::routes(server.clone(), audit)),
+        handle.router(metrics::routes(server.clone(), audit, components)),
         shutdown.clone(),
     ));
     // One socket for all clusters' addresses. It is bound to every address of the machine, because a range cannot be

@@ -171,6 +171,7 @@ impl Bench {
             leadership: Arc::new(OnlyOne::default()),
             recorder,
             clock: self.clock.clone(),
+            metrics: scheduler::Metrics::default(),
         };
         tokio::spawn(scheduler::run(
             scheduler::Options::default(),

@@ -3,5 +3,6 @@
 mod budgets;
 mod failures;
 mod jobs;
+mod metrics;
 mod plant;
 mod rollouts;

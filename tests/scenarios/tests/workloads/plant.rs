@@ -8,8 +8,9 @@ use base::ClusterId;
 use client::{Api, Client, ListParams};
 use controllers::{Deps, Options, PodRange};
 use fake_node::{Fleet, NodeSpec};
+use prometheus_client::registry::Registry;
 use runtime::leadership::Alone;
-use runtime::{Clients, Identity, Informers, Recorder, StoreSource};
+use runtime::{Clients, Identity, Informers, QueueMetrics, Recorder, StoreSource};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(crate) struct Plant {
     pub(crate) tenant: Tenant,
     pub(crate) client: Client,
     pub(crate) fleet: Fleet,
+    /// What the controllers and the scheduler count.
+    pub(crate) metrics: Registry,
 }
 
 impl Drop for Plant {
@@ -67,6 +70,10 @@ impl Plant {
             prefix: 16,
             node_prefix: 24,
         };
+        let (queues, scheduling) = (QueueMetrics::default(), scheduler::Metrics::default());
+        let mut metrics = Registry::default();
+        queues.register(&mut metrics);
+        scheduling.register(&mut metrics);
         let deps = Deps {
             source: source.clone(),
             clients: clients.clone(),
@@ -74,6 +81,7 @@ impl Plant {
             ca: Arc::new(|cluster| Some(format!("CA of {cluster}"))),
             pod_ranges: Arc::new(move |_| vec![range]),
             clock: world.clock.clone(),
+            metrics: queues,
         };
         tokio::spawn(controllers::run(Options::default(), deps, world.shutdown.child()));
         let informers = Informers::new(source, world.shutdown.child());
@@ -85,6 +93,7 @@ impl Plant {
             leadership: Arc::new(Alone::default()),
             recorder,
             clock: world.clock.clone(),
+            metrics: scheduling,
         };
         tokio::spawn(scheduler::run(
             scheduler::Options::default(),
@@ -109,6 +118,7 @@ impl Plant {
             tenant,
             client,
             fleet,
+            metrics,
         };
         for n in 1..=count {
             plant.add_node(&format!("n{n}"));
