@@ -11,7 +11,7 @@ for word in "$@"; do
 done
 cargo build --locked --release --package bench --package marinad --package marina --package marina-node
 if [ ${#which[@]} = 0 ]; then
-  for source in tests/bench/src/bin/*.rs; do which+=("$(basename "$source" .rs)"); done
+  for source in tests/bench/src/bin/*; do which+=("$(basename "$source" .rs)"); done
 fi
 
 pods() {

@@ -1,4 +1,4 @@
-//! What the benchmarks share: CPU time, memory, latencies, and the table that they print.
+//! What the benchmarks share: a server of their own, CPU time, memory, latencies, and the table that they print.
 //!
 //! One binary for each figure, in `src/bin`. Each prints a table "figure | ours | reference"; `--json` prints the same
 //! as one JSON document, `--quick` does a tenth of the work (to see that it runs; not to be published). Build with
@@ -15,10 +15,14 @@
 //! # }
 //! ```
 
+mod door;
 mod load;
 mod report;
+mod server;
 mod usage;
 
+pub use door::{Call, Door, JSON, MERGE, PROTOBUF, STRATEGIC};
 pub use load::{Histogram, Load, run};
 pub use report::{Args, Figure, Report, per_second};
+pub use server::{Access, Http, Server};
 pub use usage::{Usage, cpu_of, resident_of};
