@@ -122,6 +122,28 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// Reads the headers again, after a field was added.
+    fn read_again(&mut self, fields: &[FieldPath]) {
+        let all: Vec<_> = self.objects.iter().map(|(l, e)| (l.clone(), e.clone())).collect();
+        for (local, entry) in all {
+            // It could be read when it was put.
+            let Ok(header) = header::read(&entry.value, fields) else {
+                continue;
+            };
+            self.unlink(&local, &entry.header);
+            self.link(&local, &header);
+            let entry = Entry {
+                key: entry.key.clone(),
+                revision: entry.revision,
+                value: entry.value.clone(),
+                header,
+            };
+            self.objects.insert(local, Arc::new(entry));
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     clusters: HashMap<ClusterId, Objects>,
@@ -152,11 +174,17 @@ impl Cache {
         &self.resource
     }
 
-    /// Adds a field to index by. Only before the first object arrives; later it has no effect on what is there.
+    /// Adds a field to index by. Objects that are there already are indexed too: whoever shares the informer may have
+    /// started it long before.
     pub(crate) fn index(&self, field: &FieldPath) {
         let mut inner = self.inner.write();
-        if !inner.fields.contains(field) {
-            inner.fields.push(field.clone());
+        if inner.fields.contains(field) {
+            return;
+        }
+        inner.fields.push(field.clone());
+        let Inner { clusters, fields } = &mut *inner;
+        for objects in clusters.values_mut() {
+            objects.read_again(fields);
         }
     }
 
@@ -391,6 +419,26 @@ mod tests {
         assert!(cache.has_observed(&c, 6) && !cache.has_observed(&c, 7));
         cache.delete(&key, 8).unwrap();
         assert!(cache.is_empty() && cache.owned(&c, "p").is_empty() && cache.has_observed(&c, 8));
+    }
+
+    #[test]
+    fn a_field_that_is_named_late_indexes_what_is_there() {
+        let c: ClusterId = "c".parse().unwrap();
+        let resource = Resource {
+            group: "".into(),
+            version: "v1".into(),
+            kind: "Pod".into(),
+            plural: "pods".into(),
+            namespaced: true,
+        };
+        let cache = Cache::new(resource, vec![]);
+        let key = Key::new(&c, "ns", "a");
+        cache.put(key.clone(), 5, pod("u", "o", "n1")).unwrap();
+        cache.index(&POD_NODE);
+        assert_eq!(cache.by_field(&c, &POD_NODE, "n1").len(), 1);
+        assert_eq!(cache.owned(&c, "o").len(), 1, "and nothing twice");
+        cache.put(key, 6, pod("u", "o", "n2")).unwrap();
+        assert!(cache.by_field(&c, &POD_NODE, "n1").is_empty());
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Informers {
         })
     }
 
-    /// The informer of a kind, made at the first call. Fields to index must be named before [`Informers::start`].
+    /// The informer of a kind, made at the first call. Fields may be named at any time.
     pub fn informer(&self, resource: &Resource, fields: &[FieldPath]) -> Arc<Informer> {
         let mut kinds = self.kinds.lock();
         let informer = kinds.entry(resource.clone()).or_insert_with(|| {

@@ -15,6 +15,7 @@ use crate::queue::Queue;
 use crate::recorder::Recorder;
 use base::{Clock, Shutdown};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -60,6 +61,8 @@ struct Running {
     caches: Arc<Caches>,
     own_writes: Arc<OwnWrites>,
     primary: Option<client::Resource>,
+    /// Slots of which keys were dropped because they were not ours.
+    dropped: AtomicU64,
 }
 
 /// Runs controllers until `shutdown`, then waits for reconciliations in flight.
@@ -80,19 +83,25 @@ pub async fn run(deps: ManagerDeps, controllers: Vec<Arc<dyn Controller>>, shutd
     if shutdown.run_until(deps.informers.synced()).await.is_none() {
         return;
     }
+    // Before the first key is taken: a slot that is gained from now on is looked at as a whole.
+    let mut slots = deps.leadership.slots();
+    let mut owned = *slots.borrow_and_update();
     for one in &running {
         let (deps, one, pool, stop) = (deps.clone(), one.clone(), pool.clone(), shutdown.clone());
         let tasks = tracker.clone();
         tracker.spawn(async move { stop.run_until(dispatch(deps, one, pool, tasks)).await });
     }
-    let mut slots = deps.leadership.slots();
-    let mut owned = *slots.borrow_and_update();
     while let Some(Ok(())) = shutdown.run_until(slots.changed()).await {
         let now = *slots.borrow_and_update();
         let gained = now & !owned;
         owned = now;
-        let ours = |c: &base::ClusterId| gained & (1 << c.slot()) != 0;
-        for one in running.iter().filter(|_| gained != 0) {
+        for one in &running {
+            // A slot may be lost and gained again between two looks; what was dropped meanwhile tells.
+            let gained = gained | now & one.dropped.fetch_and(!now, Ordering::SeqCst);
+            if gained == 0 {
+                continue;
+            }
+            let ours = |c: &base::ClusterId| gained & (1 << c.slot()) != 0;
             let handle = Handle {
                 queue: one.queue.clone(),
                 informers: deps.informers.clone(),
@@ -141,6 +150,7 @@ fn wire(deps: &ManagerDeps, controller: Arc<dyn Controller>) -> Running {
         caches,
         own_writes: Arc::default(),
         primary: wiring.primary,
+        dropped: AtomicU64::new(0),
     }
 }
 
@@ -154,7 +164,12 @@ async fn dispatch(deps: ManagerDeps, one: Arc<Running>, pool: Arc<Semaphore>, ta
         let guard = match deps.leadership.claim(&key.cluster) {
             Claim::Mine(guard) => guard,
             Claim::NotMine => {
+                one.dropped.fetch_or(1 << key.cluster.slot(), Ordering::SeqCst);
                 one.queue.forget(&key);
+                // Gained since the question: then nobody may have seen the note.
+                if matches!(deps.leadership.claim(&key.cluster), Claim::Mine(_)) {
+                    one.queue.add(key.clone());
+                }
                 one.queue.done(&key);
                 continue;
             }

@@ -11,7 +11,7 @@ use base::{ClusterId, Shutdown};
 use client::{Api, Client, DeleteParams, ListParams, Patch, Propagation};
 use controllers::{Deps, Options, PodRange};
 use runtime::leadership::Alone;
-use runtime::{Clients, Identity, StoreSource};
+use runtime::{Clients, Identity, Informers, ManagerDeps, Recorder, StoreSource};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,9 +39,8 @@ impl Clients for InWorld {
     }
 }
 
-fn run(world: &World) -> Shutdown {
-    let shutdown = world.shutdown.child();
-    let deps = Deps {
+fn deps(world: &World) -> Deps {
+    Deps {
         source: Arc::new(StoreSource::new(Arc::new(world.store.clone()))),
         clients: Arc::new(InWorld(world.server.clone())),
         leadership: Arc::new(Alone::default()),
@@ -55,8 +54,16 @@ fn run(world: &World) -> Shutdown {
         }),
         clock: world.clock.clone(),
         metrics: runtime::QueueMetrics::default(),
-    };
-    tokio::spawn(controllers::run(Options::default(), deps, shutdown.clone()));
+    }
+}
+
+fn run(world: &World) -> Shutdown {
+    let shutdown = world.shutdown.child();
+    tokio::spawn(controllers::run(
+        Options::default(),
+        deps(world),
+        shutdown.clone(),
+    ));
     shutdown
 }
 
@@ -325,6 +332,58 @@ async fn a_silent_node_loses_its_pods_after_their_toleration() {
         n2.spec.unwrap_or_default().taints.is_none(),
         "those that live are left alone"
     );
+    world.shutdown.trigger();
+}
+
+/// In one process the scheduler shares its informers with the controllers, and may have started them first.
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_deleted_node_go_also_if_the_controllers_found_the_pods_in_the_cache() {
+    let world = World::new();
+    let a = world.cluster("a").await;
+    let before = run(&world);
+    let c = client(&a);
+    let nodes: Api<Node> = Api::all(&c);
+    nodes
+        .create(&object(json!({"metadata": {"name": "n1"}})))
+        .await
+        .unwrap();
+    let pods: Api<Pod> = Api::namespaced(&c, "default");
+    let pod = json!({"metadata": {"name": "p", "namespace": "default"},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}});
+    until("the namespace takes pods", || async {
+        pods.create(&object(pod.clone())).await.ok()
+    })
+    .await;
+    kubelet(&c).await;
+    before.trigger();
+
+    let deps = deps(&world);
+    let informers = Informers::new(deps.source.clone(), world.shutdown.clone());
+    informers.cache::<Pod>();
+    informers.start();
+    informers.synced().await;
+    let role = "kube-controller-manager";
+    let (recorder, writer) = Recorder::new(deps.clients.clone(), role, deps.clock.clone());
+    tokio::spawn(writer.run(world.shutdown.clone()));
+    let manager = ManagerDeps {
+        informers,
+        clients: deps.clients.clone(),
+        leadership: deps.leadership.clone(),
+        recorder,
+        clock: deps.clock.clone(),
+        role,
+        metrics: deps.metrics.clone(),
+    };
+    let list = controllers::all(&deps);
+    tokio::spawn(runtime::manager::run(manager, list, world.shutdown.clone()));
+    let start = world.clock.now();
+    nodes.delete("n1", &DeleteParams::default()).await.unwrap();
+    until("its pod goes", || async {
+        pods.get_opt("p").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    let waited = world.clock.now().duration_since(start).as_secs();
+    assert!((30..60).contains(&waited), "{waited} s");
     world.shutdown.trigger();
 }
 

@@ -185,6 +185,8 @@ impl StoreSlots {
         let held =
             |slot: &u16, epoch: &u64| seen.owners.get(slot).is_some_and(|(e, o)| e == epoch && o == me);
         self.epochs.write().retain(|slot, epoch| held(slot, epoch));
+        // Also when they are taken again below: keys were dropped in between.
+        self.publish();
         let plan = decide(me, &seen.owners, &seen.members);
         for slot in plan.release {
             // First stop acting, then let go.
