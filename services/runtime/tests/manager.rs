@@ -67,9 +67,6 @@ impl Controller for Counts {
     fn wire(&self, w: &mut Wiring) {
         w.primary::<Pod>();
     }
-    fn queue(&self) -> &'static str {
-        "counts"
-    }
     async fn reconcile(&self, _cx: &Cx, _key: &ObjectKey) -> Result<Next, Error> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(Next::Done)

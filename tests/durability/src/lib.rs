@@ -6,6 +6,7 @@
 pub mod objects;
 
 use client::{Client, Config, HttpTransport};
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Says why a test is skipped; fails where everything has to be there.
 pub fn skip(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
-    println!("skipped: {why}");
+    // Past the capture of the test's output, which is shown only of tests that fail.
+    let _printed = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// A program of this repository; `None` after it was said that the test is skipped.
