@@ -6,6 +6,7 @@
 //!
 //! One pair of watches for all nodes of a cluster, not one for each: that is what makes thousands cheap.
 
+mod addresses;
 mod node;
 mod pod;
 mod service;

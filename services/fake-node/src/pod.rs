@@ -2,6 +2,7 @@
 
 use api::k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
+use std::net::Ipv4Addr;
 
 /// The next step for a pod that is bound to a fake node.
 #[derive(Debug, PartialEq)]
@@ -16,6 +17,35 @@ pub(crate) enum Step {
 
 /// Jobs' pods end by themselves: this annotation on a pod says after how many seconds its containers exit with 0.
 pub(crate) const RUN_SECONDS: &str = "sim.marina.dev/run-seconds";
+
+/// The node that a pod is bound to; empty if none.
+pub(crate) fn node(pod: &Pod) -> &str {
+    pod.spec
+        .as_ref()
+        .and_then(|s| s.node_name.as_deref())
+        .unwrap_or_default()
+}
+
+/// The address that a pod has, if it is not its node's.
+pub(crate) fn address(pod: &Pod) -> Option<Ipv4Addr> {
+    let own = pod.spec.as_ref().and_then(|s| s.host_network) != Some(true);
+    let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_deref());
+    ip.filter(|_| own && !is_finished(pod))?.parse().ok()
+}
+
+/// Whether its containers have ended for good, and with them its need of an address.
+pub(crate) fn is_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod is about to start and needs an address of its own.
+pub(crate) fn wants_address(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none()
+        && matches!(phase, None | Some("Pending"))
+        && pod.spec.as_ref().and_then(|s| s.host_network) != Some(true)
+}
 
 /// Decides. `ip` is the address the pod gets if it has none.
 pub(crate) fn decide(pod: &Pod, host: &str, ip: &str, now: &str) -> Step {

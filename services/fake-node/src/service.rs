@@ -1,7 +1,9 @@
 //! Runs fake nodes for all clusters of a process.
 //!
-//! Pods come from the process's informers; one task handles heartbeats of all nodes; writes are bounded.
+//! Pods and nodes come from the process's informers; one task handles heartbeats of all nodes; writes are bounded.
+//! A pod whose node has no range of addresses yet, or none that is free, waits for it, as a real kubelet's does.
 
+use crate::addresses::Addresses;
 use crate::node::{self, NodeSpec};
 use crate::pod::{self, Step};
 use api::k8s_openapi::api::coordination::v1::Lease;
@@ -9,10 +11,10 @@ use api::k8s_openapi::api::core::v1::{Node, Pod};
 use base::{Clock, ClusterId, Shutdown};
 use client::{Api, Client, DeleteParams, Patch, Resource};
 use parking_lot::Mutex;
+use runtime::header::POD_NODE;
 use runtime::{Change, Clients, Entry, Identity, Informers};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -57,13 +59,14 @@ struct Inner {
     deps: Deps,
     nodes: Mutex<BTreeMap<(ClusterId, String), Fake>>,
     writes: Arc<Semaphore>,
-    work: mpsc::UnboundedSender<Arc<Entry>>,
+    work: mpsc::UnboundedSender<Change>,
 }
 
 struct Fake {
     spec: NodeSpec,
-    /// Numbers the pods' addresses.
-    next_ip: u32,
+    addresses: Addresses,
+    /// Pods that wait for an address.
+    waiting: Vec<Arc<Entry>>,
 }
 
 /// One more than this many failures and a write is left to the next heartbeat or change.
@@ -92,9 +95,24 @@ impl Fleet {
             key,
             Fake {
                 spec: spec.clone(),
-                next_ip: 2,
+                addresses: Addresses::default(),
+                waiting: Vec::new(),
             },
         );
+        // What a process before this one left.
+        let informers = &self.0.deps.informers;
+        if let Some(node) = informers.cache::<Node>().get(cluster, "", &spec.name) {
+            self.learn_range(&node);
+        }
+        let bound = informers.informer(&Resource::of::<Pod>(), &[POD_NODE]);
+        let bound = bound.cache().by_field(cluster, &POD_NODE, &spec.name);
+        let bound: Vec<Change> = bound.into_iter().map(found).collect();
+        for change in &bound {
+            self.note(change);
+        }
+        for change in bound {
+            let _stopping = self.0.work.send(change);
+        }
         let (fleet, cluster) = (self.clone(), cluster.clone());
         tokio::spawn(async move { fleet.register(&cluster, &spec).await });
     }
@@ -177,21 +195,77 @@ impl Fleet {
         }
     }
 
-    async fn run(self, mut queue: mpsc::UnboundedReceiver<Arc<Entry>>) {
-        let pods = self.0.deps.informers.informer(&Resource::of::<Pod>(), &[]);
+    async fn run(self, mut queue: mpsc::UnboundedReceiver<Change>) {
+        let informers = &self.0.deps.informers;
+        let pods = informers.informer(&Resource::of::<Pod>(), &[POD_NODE]);
+        let nodes = informers.informer(&Resource::of::<Node>(), &[]);
         let work = self.0.work.clone();
         pods.subscribe(Arc::new(move |change: &Change| {
+            let _stopping = work.send(change.clone());
+        }));
+        let fleet = self.clone();
+        nodes.subscribe(Arc::new(move |change: &Change| {
             if let Some(entry) = &change.new {
-                let _stopping = work.send(entry.clone());
+                fleet.learn_range(entry);
             }
         }));
-        self.0.deps.informers.start();
+        informers.start();
+        pods.synced().await;
+        // Addresses that pods have from before this process are known before the first is given.
+        let mut first = Vec::new();
+        while let Ok(change) = queue.try_recv() {
+            first.push(change);
+        }
+        for change in &first {
+            self.note(change);
+        }
+        for change in first {
+            self.look_at(&change);
+        }
         let mut beat = tokio::time::interval(self.0.options.heartbeat);
         loop {
             tokio::select! {
-                Some(entry) = queue.recv() => self.look_at(entry),
+                Some(change) = queue.recv() => self.look_at(&change),
                 _ = beat.tick() => self.heartbeats(),
             }
+        }
+    }
+
+    /// A node was told its range: pods that waited for it go on.
+    fn learn_range(&self, entry: &Entry) {
+        let key = (entry.key.cluster.clone(), entry.key.name.to_string());
+        if !self.0.nodes.lock().contains_key(&key) {
+            return;
+        }
+        let Ok(node) = entry.decode::<Node>() else { return };
+        let Some(cidr) = node.spec.and_then(|s| s.pod_cidr) else {
+            return;
+        };
+        let mut nodes = self.0.nodes.lock();
+        if let Some(fake) = nodes.get_mut(&key)
+            && fake.addresses.set_range(&cidr)
+        {
+            self.again(fake);
+        }
+    }
+
+    /// Looks at a node's waiting pods again.
+    fn again(&self, fake: &mut Fake) {
+        for entry in fake.waiting.drain(..) {
+            let _stopping = self.0.work.send(found(entry));
+        }
+    }
+
+    /// Remembers the address that a pod of one of our nodes has.
+    fn note(&self, change: &Change) {
+        let Some(pod) = change.new.as_ref().and_then(|e| e.decode::<Pod>().ok()) else {
+            return;
+        };
+        let key = (change.cluster.clone(), pod::node(&pod).to_owned());
+        if let Some(fake) = self.0.nodes.lock().get_mut(&key)
+            && let Some(address) = pod::address(&pod)
+        {
+            fake.addresses.note(&change.entry().header.uid, address);
         }
     }
 
@@ -214,26 +288,40 @@ impl Fleet {
         }
     }
 
-    fn look_at(&self, entry: Arc<Entry>) {
+    fn look_at(&self, change: &Change) {
+        let entry = change.entry();
         let Ok(object) = entry.decode::<Pod>() else { return };
         let cluster = entry.key.cluster.clone();
-        let node = object
-            .spec
-            .as_ref()
-            .and_then(|s| s.node_name.clone())
-            .unwrap_or_default();
-        let (host, ip) = {
+        let step = {
             let mut nodes = self.0.nodes.lock();
-            let Some(fake) = nodes.get_mut(&(cluster.clone(), node)) else {
+            let Some(fake) = nodes.get_mut(&(cluster.clone(), pod::node(&object).to_owned())) else {
                 return;
             };
-            fake.next_ip = fake.next_ip % 0xfffe + 1;
-            (
-                fake.spec.address.clone(),
-                Ipv4Addr::from(0x0a80_0000 + fake.next_ip).to_string(),
-            )
+            let uid = &*entry.header.uid;
+            if change.new.is_none() || pod::is_finished(&object) {
+                fake.waiting.retain(|e| *e.header.uid != *uid);
+                if fake.addresses.release(uid) {
+                    self.again(fake);
+                }
+            }
+            if change.new.is_none() {
+                return;
+            }
+            let host = fake.spec.address.clone();
+            let ip = match pod::wants_address(&object) {
+                true => match fake.addresses.take(uid) {
+                    Some(address) => address.to_string(),
+                    None => {
+                        // The pod as it is now, if it waits already.
+                        fake.waiting.retain(|e| *e.header.uid != *uid);
+                        fake.waiting.push(entry.clone());
+                        return;
+                    }
+                },
+                false => host.clone(),
+            };
+            pod::decide(&object, &host, &ip, &self.0.deps.clock.now_rfc3339())
         };
-        let step = pod::decide(&object, &host, &ip, &self.0.deps.clock.now_rfc3339());
         if step == Step::Rest {
             return;
         }
@@ -292,6 +380,15 @@ impl Fleet {
         {
             tracing::debug!(%cluster, pod = name, %error, "a fake node's write failed");
         }
+    }
+}
+
+/// An object that is there, as if it had just come.
+fn found(entry: Arc<Entry>) -> Change {
+    Change {
+        cluster: entry.key.cluster.clone(),
+        old: None,
+        new: Some(entry),
     }
 }
 

@@ -6,6 +6,7 @@ use api::apps::v1::Deployment;
 use api::core::v1::{Node, Pod};
 use client::DeleteParams;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 #[tokio::test(start_paused = true)]
 async fn pods_of_a_dead_node_come_back_elsewhere() {
@@ -32,6 +33,10 @@ async fn pods_of_a_dead_node_come_back_elsewhere() {
     };
     until("all run", || async { (ready("").await == 4).then_some(()) }).await;
     assert!(ready("n1").await > 0 && ready("n2").await > 0, "they are spread");
+    let pods = plant.pods("web").await;
+    let addresses = pods.iter().filter_map(|p| p.status.as_ref()?.pod_ip.clone());
+    let addresses: BTreeSet<_> = addresses.filter(|a| a.starts_with("10.244.")).collect();
+    assert_eq!(addresses.len(), 4, "one each, out of the nodes' ranges");
     plant.fleet.remove(plant.tenant.id(), "n1");
     until("all run on the node that is left", || async {
         (ready("n2").await == 4).then_some(())
