@@ -66,13 +66,23 @@ fn pods_outlive_a_killed_service_a_destroyed_machine_is_replaced_and_nothing_is_
             .ok()
     });
 
-    // A machine dies, and the pool makes another.
+    // A machine dies without a word: its pods run elsewhere, and the pool makes another machine.
+    let places = "get pods -l app=shop -o wide --no-headers";
+    let placed = run(&world, places);
+    assert!(placed.contains(" web-2 "), "{placed}");
     let doomed = nix::unistd::Pid::from_raw(inits[1].unwrap());
     nix::sys::signal::kill(doomed, nix::sys::signal::Signal::SIGKILL).unwrap();
     wait_for("another machine instead of the destroyed one", PATIENCE, || {
         let nodes = run(&world, "get nodes");
         let ready = nodes.matches(" Ready ").count() == 3;
         (ready && !nodes.contains("web-2 ") && nodes.contains("web-4")).then_some(())
+    });
+    // Young pods are left in peace for 40 s after their creation; then others take their places.
+    wait_for("the dead machine's pods elsewhere", PATIENCE, || {
+        let now = run(&world, places);
+        let running = |line: &&str| line.contains(" 1/1 ") && line.contains(" Running ");
+        let all = now.lines().filter(running).count() == placed.lines().count();
+        (all && now.lines().count() == placed.lines().count() && !now.contains(" web-2 ")).then_some(())
     });
     // Killed in the middle of it all, and taken down: nothing is left.
     world.kill();
