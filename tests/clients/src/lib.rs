@@ -16,5 +16,5 @@ pub fn skip(reason: &str, installed_by_ci: bool) {
     let ci = std::env::var("CI").is_ok_and(|v| v == "true");
     assert!(!(ci && installed_by_ci), "{reason}");
     // Past the capture of the test's output, which is shown only of tests that fail.
-    let _printed = writeln!(std::io::stderr(), "skipped: {reason}");
+    let _printed = std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
 }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub fn skip(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
     // Past the capture of the test's output, which is shown only of tests that fail.
-    let _printed = writeln!(std::io::stderr(), "skipped: {why}");
+    let _printed = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
 }
 
 /// A program of this repository; `None` after it was said that the test is skipped.
