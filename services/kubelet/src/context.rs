@@ -17,7 +17,7 @@ use base::Clock;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How long a pod's start waits for the first list of services, which its environment describes.
 const SERVICES_WAIT: Duration = Duration::from_secs(10);
@@ -61,6 +61,10 @@ pub struct Context {
     pub oom_floor: i64,
     /// Services, for environment variables.
     pub services: Services,
+    /// Turns for making sandboxes. That is work for the CPU: of 30 pods that arrive together the first are ready while
+    /// the last wait, where without turns all would be ready last. Starting a container needs none, so that pods that
+    /// have begun are finished first; nor does a pull. The call has a time limit, so a turn always comes.
+    pub sandbox_turns: Semaphore,
 }
 
 impl Context {

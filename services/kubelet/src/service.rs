@@ -28,10 +28,12 @@ use parking_lot::RwLock;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How often a runtime that does not answer yet is asked.
 const RUNTIME_PAUSE: Duration = Duration::from_millis(100);
+/// Sandboxes that may be made at once even on a machine of one CPU: making one waits for the disk and the network too.
+const MIN_SANDBOX_TURNS: usize = 2;
 
 /// What a kubelet stands on.
 #[derive(Clone, Debug)]
@@ -60,6 +62,9 @@ pub enum BuildError {
     /// The control groups cannot be made.
     #[error("control groups: {0}")]
     Cgroups(std::io::Error),
+    /// The pause process's seccomp profile cannot be written.
+    #[error("the pause process's seccomp profile: {0}")]
+    PauseProfile(std::io::Error),
     /// The API's address cannot be listened on, or its TLS is wrong.
     #[error("the kubelet's API: {0}")]
     Server(#[from] server::ServerError),
@@ -140,6 +145,7 @@ impl Service {
             options.pod_logs.clone(),
             options.container_logs.clone(),
         );
+        crate::config::pause_profile::write(&paths).map_err(BuildError::PauseProfile)?;
         let objects = Objects::new(client.clone(), deps.clock.clone());
         let (events, events_task) = Events::new(client.clone(), &options.node_name, deps.clock.clone());
         let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
@@ -172,6 +178,7 @@ impl Service {
             memory_capacity: units_of(Some(&machine.capacity), "memory").unwrap_or(0),
             oom_floor: facts::oom_floor(),
             services: Services::default(),
+            sandbox_turns: Semaphore::new(facts::cpus().max(MIN_SANDBOX_TURNS)),
         };
         let (ready, watched) = watch::channel(false);
         Ok(Self {

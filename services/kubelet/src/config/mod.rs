@@ -1,6 +1,7 @@
 //! What the kubelet asks the runtime for: a pod's specification as CRI configurations. Pure.
 
 pub mod container;
+pub(crate) mod pause_profile;
 pub mod sandbox;
 pub mod security;
 

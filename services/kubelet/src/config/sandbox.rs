@@ -50,7 +50,7 @@ pub fn config(
         annotations: meta.annotations.clone().into_iter().flatten().collect(),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: cgroups::pod_path(pod),
-            security_context: Some(security::sandbox(pod, &paths.root().join("seccomp"))?),
+            security_context: Some(security::sandbox(pod, paths)?),
             sysctls: sysctls
                 .into_iter()
                 .flatten()

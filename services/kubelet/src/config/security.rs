@@ -1,6 +1,8 @@
 //! Security contexts: a container's settings over its pod's, as the runtime wants them.
 
+use super::pause_profile;
 use crate::k8s::{AppArmorProfile, Container, Pod, SeccompProfile};
+use crate::names::Paths;
 use cri::v1::{
     Capability, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
     NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
@@ -151,7 +153,7 @@ fn groups(pod: &Pod) -> (Vec<i64>, i32) {
 }
 
 /// The sandbox's context. It is privileged if any container is, because the runtime demands it.
-pub fn sandbox(pod: &Pod, profiles: &Path) -> Result<LinuxSandboxSecurityContext, SecurityError> {
+pub fn sandbox(pod: &Pod, paths: &Paths) -> Result<LinuxSandboxSecurityContext, SecurityError> {
     let spec = pod.spec.as_ref();
     if spec.and_then(|s| s.host_users) == Some(false) {
         return Err(SecurityError::UserNamespace);
@@ -171,21 +173,26 @@ pub fn sandbox(pod: &Pod, profiles: &Path) -> Result<LinuxSandboxSecurityContext
         supplemental_groups,
         supplemental_groups_policy,
         privileged,
-        // The pause process needs no more than the runtime's default profile allows, and its own
-        // context is not the containers'.
-        seccomp: Some(SecurityProfile {
-            profile_type: ProfileType::RuntimeDefault as i32,
-            localhost_ref: String::new(),
-        }),
+        seccomp: Some(pause_seccomp(paths)),
         apparmor: apparmor(context.and_then(|c| c.app_armor_profile.as_ref())),
         ..Default::default()
     })
-    .and_then(|mut out: LinuxSandboxSecurityContext| {
-        if let Some(profile) = context.and_then(|c| c.seccomp_profile.as_ref()) {
-            out.seccomp = Some(seccomp(Some(profile), profiles)?);
-        }
-        Ok(out)
-    })
+}
+
+/// The filter of the process that holds the namespaces. It is none of the pod's containers, so their profiles are not
+/// its own.
+fn pause_seccomp(paths: &Paths) -> SecurityProfile {
+    let (profile_type, localhost_ref) = match pause_profile::architecture() {
+        Some(_) => (
+            ProfileType::Localhost,
+            pause_profile::path(paths).to_string_lossy().into_owned(),
+        ),
+        None => (ProfileType::RuntimeDefault, String::new()),
+    };
+    SecurityProfile {
+        profile_type: profile_type as i32,
+        localhost_ref,
+    }
 }
 
 /// Whether a container asks for all privileges.

@@ -21,6 +21,11 @@ fn read(path: &str) -> String {
         .unwrap_or_default()
 }
 
+/// CPUs that this process may use.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Bytes of memory of the machine.
 pub fn memory_total() -> i64 {
     let text = read("/proc/meminfo");
@@ -73,7 +78,7 @@ pub fn oom_floor() -> i64 {
 impl Machine {
     /// Reads the machine that this runs on; the options' capacity wins.
     pub fn read(options: &Options) -> Self {
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cpus = cpus();
         let storage = disk(&options.root_dir)
             .or_else(|| disk(Path::new("/")))
             .map_or(0, |(size, _)| size);

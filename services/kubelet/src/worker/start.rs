@@ -84,6 +84,7 @@ pub(super) async fn sandbox(cx: Arc<Context>, pod: Arc<Pod>, attempt: u32) -> Re
     let made = tokio::task::spawn_blocking(move || prepare_directories(&cx2, &pod2)).await;
     made.map_err(|e| e.to_string())?
         .map_err(|e| format!("making the pod's directories: {e}"))?;
+    let _turn = cx.sandbox_turns.acquire().await;
     let id = cx
         .engine
         .run_sandbox(config, &handler)

@@ -29,29 +29,30 @@ pub(crate) fn connect(want: &Attach<'_>) -> Result<String, NetworkError> {
         mtu,
     } = want;
     disconnect(host)?;
+    let mac = hardware_address(*address);
     tool::ip(&format!(
-        "link add {host} mtu {mtu} type veth peer name {device} mtu {mtu} netns {netns}\n\
+        "link add {host} mtu {mtu} type veth peer name {device} mtu {mtu} address {mac} netns {netns}\n\
          addr add {gateway}/32 dev {host}\n\
          link set {host} up\n\
          route replace {address}/32 dev {host}\n"
     ))?;
-    let mac = inside(netns, || {
+    inside(netns, || {
         tool::ip(&format!(
             "link set lo up\n\
              addr add {address}/32 dev {device}\n\
              link set {device} up\n\
              route add {gateway}/32 dev {device} scope link\n\
              route add default via {gateway} dev {device}\n"
-        ))?;
-        let link = tool::run("ip", &["-o", "link", "show", "dev", device], "")?;
-        Ok(link
-            .split_whitespace()
-            .skip_while(|w| *w != "link/ether")
-            .nth(1)
-            .unwrap_or_default()
-            .to_owned())
+        ))
     })?;
     Ok(mac)
+}
+
+/// A pod's hardware address, made from its address: known without asking, and the same after a restart of the node.
+/// `0a:58` is the locally administered prefix that upstream's plugins use for this.
+fn hardware_address(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// Runs `work` in another network namespace. Right only in a process of one thread, which a plugin is.
