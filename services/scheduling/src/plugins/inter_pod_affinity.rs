@@ -12,24 +12,52 @@ use std::collections::HashMap;
 
 pub(super) struct InterPodAffinity;
 
-type Domain<'a> = (&'a str, &'a str);
+/// Sums by topology domain: for each topology key, of which there are few, those of its values, of which there may be as
+/// many as nodes. So a node is looked up once for each key, however many domains there are.
+#[derive(Clone, Default)]
+struct Domains<'a>(Vec<(&'a str, HashMap<&'a str, i64>)>);
+
+impl<'a> Domains<'a> {
+    /// Adds to the node's domain; a node without the label is in none.
+    fn add(&mut self, node: &'a Node, key: &'a str, amount: i64) {
+        let Some(value) = node.label(key) else { return };
+        let at = match self.0.iter().position(|(k, _)| *k == key) {
+            Some(at) => at,
+            None => {
+                self.0.push((key, HashMap::new()));
+                self.0.len() - 1
+            }
+        };
+        *self.0[at].1.entry(value).or_default() += amount;
+    }
+
+    /// The sums of the domains that the node is in.
+    fn of(&self, node: &Node) -> impl Iterator<Item = i64> {
+        let sums = self.0.iter();
+        sums.filter_map(|(key, values)| values.get(node.label(key)?).copied())
+    }
+
+    fn hold(&self, node: &Node) -> bool {
+        self.of(node).next().is_some()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 struct Neighbours<'a> {
     pod: &'a Pod,
     /// Domains in which a placed pod's own anti-affinity refuses this pod.
-    refused: HashMap<Domain<'a>, usize>,
+    refused: Domains<'a>,
     /// Domains that hold a pod which this pod avoids.
-    avoided: HashMap<Domain<'a>, usize>,
+    avoided: Domains<'a>,
     /// For each affinity term, domains that hold a match.
-    wanted: Vec<HashMap<Domain<'a>, usize>>,
+    wanted: Vec<Domains<'a>>,
     /// No pod matches any of the terms, but this pod matches all of them itself: the first of its kind.
     first_of_its_kind: bool,
     /// Sums of preferences by domain.
-    preferred: HashMap<Domain<'a>, i64>,
-}
-
-fn domain<'a>(node: &'a Node, key: &'a str) -> Option<Domain<'a>> {
-    Some((key, node.label(key)?))
+    preferred: Domains<'a>,
 }
 
 impl Plugin for InterPodAffinity {
@@ -55,11 +83,11 @@ impl<'a> Neighbours<'a> {
     fn count(pod: &'a Pod, snapshot: &'a Snapshot, own: bool) -> Self {
         let mut all = Self {
             pod,
-            refused: HashMap::new(),
-            avoided: HashMap::new(),
-            wanted: vec![HashMap::new(); pod.affinity.len()],
+            refused: Domains::default(),
+            avoided: Domains::default(),
+            wanted: vec![Domains::default(); pod.affinity.len()],
             first_of_its_kind: false,
-            preferred: HashMap::new(),
+            preferred: Domains::default(),
         };
         for node in snapshot.nodes().iter().filter(|n| n.known) {
             if node.with_anti_affinity > 0 {
@@ -69,84 +97,67 @@ impl<'a> Neighbours<'a> {
                     .flat_map(|p| &p.anti_affinity)
                     .filter(|t| t.matches(pod))
                 {
-                    if let Some(here) = domain(node, &term.topology_key) {
-                        *all.refused.entry(here).or_default() += 1;
-                    }
+                    all.refused.add(node, &term.topology_key, 1);
                 }
             }
             if own {
                 all.count_own(node);
             }
         }
-        let nobody = all.wanted.iter().all(HashMap::is_empty);
+        let nobody = all.wanted.iter().all(Domains::is_empty);
         all.first_of_its_kind = nobody && pod.affinity.iter().all(|term| term.matches(pod));
         all
     }
 
     fn count_own(&mut self, node: &'a Node) {
         let pod = self.pod;
-        let matching = |term: &PodTerm| {
-            node.pods
-                .iter()
-                .filter(|p| !p.terminating && term.matches(p))
-                .count()
+        let placed = |wanted: &dyn Fn(&Pod) -> bool| {
+            let count = node.pods.iter().filter(|p| wanted(p)).count();
+            i64::try_from(count).unwrap_or(i64::MAX)
         };
+        let matching = |term: &PodTerm| placed(&|p| !p.terminating && term.matches(p));
         for term in &pod.anti_affinity {
-            add(&mut self.avoided, node, term, matching(term));
+            let count = matching(term);
+            if count > 0 {
+                self.avoided.add(node, &term.topology_key, count);
+            }
         }
         // A pod counts for affinity only if it matches every term.
-        let all_match = |p: &Pod| pod.affinity.iter().all(|term| term.matches(p));
         let friends = if pod.affinity.is_empty() {
             0
         } else {
-            node.pods.iter().filter(|p| all_match(p)).count()
+            placed(&|p| pod.affinity.iter().all(|term| term.matches(p)))
         };
-        for (term, counts) in pod.affinity.iter().zip(&mut self.wanted) {
-            add(counts, node, term, friends);
+        if friends > 0 {
+            for (term, counts) in pod.affinity.iter().zip(&mut self.wanted) {
+                counts.add(node, &term.topology_key, friends);
+            }
         }
         let signs = [(&pod.preferred_affinity, 1), (&pod.preferred_anti_affinity, -1)];
         for (terms, sign) in signs {
             for weighted in terms {
-                let count = i64::try_from(matching(&weighted.term)).unwrap_or(i64::MAX);
-                if count > 0
-                    && let Some(here) = domain(node, &weighted.term.topology_key)
-                {
-                    *self.preferred.entry(here).or_default() += sign * weighted.weight * count;
+                let count = matching(&weighted.term);
+                if count > 0 {
+                    let key = &weighted.term.topology_key;
+                    self.preferred.add(node, key, sign * weighted.weight * count);
                 }
             }
         }
     }
 }
 
-fn add<'a>(counts: &mut HashMap<Domain<'a>, usize>, node: &'a Node, term: &'a PodTerm, count: usize) {
-    if count > 0
-        && let Some(here) = domain(node, &term.topology_key)
-    {
-        *counts.entry(here).or_default() += count;
-    }
-}
-
 impl Check for Neighbours<'_> {
     fn filter(&self, node: &Node) -> Result<(), Reason> {
         for (term, counts) in self.pod.affinity.iter().zip(&self.wanted) {
-            let Some(here) = domain(node, &term.topology_key) else {
-                return Err("node(s) didn't match pod affinity rules".into());
-            };
-            if !counts.contains_key(&here) && !self.first_of_its_kind {
+            let in_none = node.label(&term.topology_key).is_none();
+            if in_none || (!counts.hold(node) && !self.first_of_its_kind) {
                 return Err("node(s) didn't match pod affinity rules".into());
             }
         }
-        let in_domain = |term: &PodTerm| {
-            domain(node, &term.topology_key).is_some_and(|here| self.avoided.contains_key(&here))
-        };
-        if self.pod.anti_affinity.iter().any(in_domain) {
+        if self.avoided.hold(node) {
             return Err("node(s) didn't match pod anti-affinity rules".into());
         }
-        if self
-            .refused
-            .keys()
-            .any(|(key, value)| node.label(key) == Some(value))
-        {
+        if self.refused.hold(node) {
             return Err("node(s) didn't satisfy existing pods anti-affinity rules".into());
         }
         Ok(())
@@ -157,11 +168,7 @@ impl Check for Neighbours<'_> {
     }
 
     fn score(&self, node: &Node) -> i64 {
-        let here = self
-            .preferred
-            .iter()
-            .filter(|((key, value), _)| node.label(key) == Some(*value));
-        here.map(|(_, sum)| sum).sum()
+        self.preferred.of(node).sum()
     }
 
     fn normalize(&self, scores: &mut [i64]) {
