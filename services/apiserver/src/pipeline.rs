@@ -16,7 +16,6 @@ use base::trace::TRACEPARENT;
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
-use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -29,8 +28,8 @@ use tracing::Instrument;
 pub struct Connection {
     /// Where it comes from.
     pub peer: Option<SocketAddr>,
-    /// The certificates it showed, end entity first. TLS has checked possession of the key, nothing else.
-    pub certificates: Arc<[CertificateDer<'static>]>,
+    /// The certificates it showed. TLS has checked possession of the key, nothing else.
+    pub chain: Arc<auth::Chain>,
     /// Who it is, for calls inside this process. Never set by a listener.
     pub user: Option<User>,
     /// A fence for every transaction of this connection.
@@ -212,7 +211,7 @@ impl ApiServer {
         let user = match &connection.user {
             Some(user) => return Ok(user.clone()),
             None => {
-                let credentials = Credentials::new(&connection.certificates, headers);
+                let credentials = Credentials::new(connection.chain.clone(), headers);
                 let user = self
                     .authenticator()
                     .authenticate(cluster, &credentials, path)

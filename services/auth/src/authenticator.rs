@@ -4,6 +4,7 @@
 //! certificate; else nobody. A token that nobody knows is refused (401) even if a certificate came with it, as upstream does
 //! for a bad token; a certificate of another cluster's CA is refused, never ignored.
 
+use crate::chain::Chain;
 use crate::directory::Cluster;
 use crate::objects::{LookupError, Objects};
 use crate::user::{AUTHENTICATED, AuthSource, SERVICE_ACCOUNTS, User};
@@ -14,16 +15,15 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use machinery::Value;
-use pki::{BootstrapToken, Claims, TokenError};
-use rustls_pki_types::CertificateDer;
+use pki::{BootstrapToken, Claims, ClientIdentity, TokenError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a connection and a request show.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
-    /// The client's certificate chain as TLS delivered it, end entity first; trust is decided here.
-    pub chain: Vec<CertificateDer<'static>>,
+    /// The client's certificate chain as TLS delivered it; trust is decided here.
+    pub chain: Arc<Chain>,
     /// The bearer token, if there is one.
     pub bearer: Option<String>,
 }
@@ -34,8 +34,7 @@ const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 impl Credentials {
     /// The certificate chain of the connection and the token in `Authorization` or, for browsers, in
     /// `Sec-WebSocket-Protocol`.
-    pub fn new(chain: &[CertificateDer<'_>], headers: &HeaderMap) -> Self {
-        let chain = chain.iter().map(|c| c.clone().into_owned()).collect();
+    pub fn new(chain: Arc<Chain>, headers: &HeaderMap) -> Self {
         let header = |name| headers.get(name).and_then(|v| v.to_str().ok());
         let mut bearer = header("authorization").and_then(|v| {
             let (scheme, token) = v.trim().split_once(' ')?;
@@ -113,6 +112,20 @@ pub struct Authenticator {
     revocations: Option<Arc<dyn Revocations>>,
 }
 
+/// The user that a certificate names.
+fn certified(who: ClientIdentity) -> User {
+    let mut groups = who.subject.organizations;
+    add_authenticated(&mut groups);
+    let credential = format!("X509SHA256={}", who.fingerprint);
+    User {
+        name: who.subject.common_name,
+        uid: String::new(),
+        groups,
+        extra: BTreeMap::from([(CREDENTIAL_ID.to_owned(), vec![credential])]),
+        source: AuthSource::Certificate,
+    }
+}
+
 fn refused(why: impl Into<String>) -> Unauthenticated {
     Unauthenticated::Refused(why.into())
 }
@@ -151,7 +164,7 @@ impl Authenticator {
         if let Some(token) = &credentials.bearer {
             return Ok(self.token(cluster, token, &[]).await?.user);
         }
-        if !credentials.chain.is_empty() {
+        if !credentials.chain.certificates().is_empty() {
             return self.certificate(cluster, &credentials.chain);
         }
         let health = ["/livez", "/readyz", "/healthz"];
@@ -201,28 +214,18 @@ impl Authenticator {
         Err(refused("unknown bearer token"))
     }
 
-    fn certificate(&self, cluster: &Cluster, chain: &[CertificateDer<'_>]) -> Result<User, Unauthenticated> {
-        let who = cluster
-            .keys
-            .verify_client(chain, self.clock.now())
+    fn certificate(&self, cluster: &Cluster, chain: &Chain) -> Result<User, Unauthenticated> {
+        let holder = chain
+            .holder(&cluster.keys, self.clock.now(), certified)
             .map_err(|e| refused(e.to_string()))?;
         if self
             .revocations
             .as_ref()
-            .is_some_and(|r| r.is_revoked(&cluster.id, &who.fingerprint))
+            .is_some_and(|r| r.is_revoked(&cluster.id, &holder.fingerprint))
         {
             return Err(refused("x509: certificate has been revoked"));
         }
-        let mut groups = who.subject.organizations;
-        add_authenticated(&mut groups);
-        let credential = format!("X509SHA256={}", who.fingerprint);
-        Ok(User {
-            name: who.subject.common_name,
-            uid: String::new(),
-            groups,
-            extra: BTreeMap::from([(CREDENTIAL_ID.to_owned(), vec![credential])]),
-            source: AuthSource::Certificate,
-        })
+        Ok(holder.user.clone())
     }
 
     async fn service_account(

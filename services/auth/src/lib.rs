@@ -7,6 +7,7 @@
 pub mod attributes;
 pub mod authenticator;
 pub mod authorizer;
+mod chain;
 pub mod directory;
 pub mod impersonation;
 mod node;
@@ -19,6 +20,7 @@ pub use authenticator::{
     AnonymousPolicy, Authenticated, Authenticator, Credentials, Revocations, ServiceTokens, Unauthenticated,
 };
 pub use authorizer::{Authorizer, GrantError, ResolvedRules};
+pub use chain::Chain;
 pub use directory::{Cluster, Directory};
 pub use impersonation::{ImpersonationError, impersonate};
 pub use objects::{Decode, LookupError, Objects};

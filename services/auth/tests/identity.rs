@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use machinery::{Map, Value, value};
 use pki::{BoundObject, ClusterKeys, ServiceAccountRef, ServingNames, Subject, TokenRequest};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store_api::{Key, Op, Record, Store, Txn};
 
@@ -134,7 +135,7 @@ impl World {
             .issue_client(subject, Duration::from_secs(3600), self.clock.now())
             .unwrap();
         Credentials {
-            chain: vec![issued.cert],
+            chain: Arc::new(vec![issued.cert].into()),
             bearer: None,
         }
     }
@@ -164,7 +165,7 @@ impl World {
         };
         let token = c.keys.sign_token(request, self.clock.now()).unwrap().0;
         Credentials {
-            chain: Vec::new(),
+            chain: Arc::default(),
             bearer: Some(token),
         }
     }
@@ -216,6 +217,41 @@ async fn a_credential_is_believed_in_its_own_cluster_and_in_no_other() {
             "a bad credential is not ignored"
         );
     }
+}
+
+/// Revokes everything once told.
+#[derive(Default)]
+struct Switch(AtomicBool);
+
+impl Revocations for Switch {
+    fn is_revoked(&self, _cluster: &ClusterId, _fingerprint: &str) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_was_believed_before_dies_with_its_hour_its_keys_or_its_revocation() {
+    let mut w = World::new().await;
+    let switch = Arc::new(Switch::default());
+    let auth = w.authenticator().with_revocations(switch.clone());
+    let shown = w.certificate(&w.a, Subject::new("jane", &[]));
+    for _ in 0..2 {
+        assert_eq!(
+            auth.authenticate(&w.a, &shown, "/api").await.unwrap().name,
+            "jane"
+        );
+    }
+    switch.0.store(true, Ordering::Relaxed);
+    assert!(auth.authenticate(&w.a, &shown, "/api").await.is_err());
+    switch.0.store(false, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(3000)).await;
+    assert!(auth.authenticate(&w.a, &shown, "/api").await.is_ok());
+    let before = std::mem::replace(&mut w.a.keys, cluster("a").keys);
+    assert!(auth.authenticate(&w.a, &shown, "/api").await.is_err());
+    w.a.keys = before;
+    assert!(auth.authenticate(&w.a, &shown, "/api").await.is_ok());
+    tokio::time::advance(Duration::from_secs(700)).await;
+    assert!(auth.authenticate(&w.a, &shown, "/api").await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,7 +318,7 @@ async fn nobody_reaches_only_health_and_version() {
     }
     let bad = Credentials {
         bearer: Some("nonsense".into()),
-        chain: Vec::new(),
+        chain: Arc::default(),
     };
     assert!(auth.authenticate(&w.a, &bad, "/livez").await.is_err());
 }
@@ -308,7 +344,7 @@ async fn a_bootstrap_token_is_a_secret_of_kube_system() {
     w.put(&w.a, "secrets", Some("kube-system"), &name, &secret).await;
     let shown = Credentials {
         bearer: Some(token.reveal()),
-        chain: Vec::new(),
+        chain: Arc::default(),
     };
     let who = auth.authenticate(&w.a, &shown, "/api").await.unwrap();
     assert_eq!(

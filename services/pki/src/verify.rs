@@ -25,7 +25,7 @@ pub struct ClientIdentity {
     pub serial: Vec<u8>,
     /// SHA-256 of the certificate, in lower-case hexadecimal: upstream's `X509SHA256` credential id.
     pub fingerprint: String,
-    /// After this the certificate is void.
+    /// After this the certificate is void, or one that came with it and may vouch for it.
     pub not_after: Timestamp,
 }
 
@@ -78,8 +78,15 @@ pub(crate) fn verify(
         subject,
         serial: cert.raw_serial().to_vec(),
         fingerprint: digest.iter().map(|b| format!("{b:02x}")).collect(),
-        not_after: Timestamp::from_second(cert.validity().not_after.timestamp()).unwrap_or(Timestamp::MAX),
+        not_after: intermediates
+            .iter()
+            .filter_map(|der| Some(end(&X509Certificate::from_der(der).ok()?.1)))
+            .fold(end(&cert), Timestamp::min),
     })
+}
+
+fn end(cert: &X509Certificate<'_>) -> Timestamp {
+    Timestamp::from_second(cert.validity().not_after.timestamp()).unwrap_or(Timestamp::MAX)
 }
 
 /// CN and every O of a name. The last CN wins, as in Go.

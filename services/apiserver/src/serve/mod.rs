@@ -175,7 +175,7 @@ where
     }
     let connection = Connection {
         peer: Some(peer),
-        certificates: accepted.certificates,
+        chain: accepted.chain,
         ..Connection::default()
     };
     serve_http(server, &graceful, accepted.stream, accepted.cluster, connection).await;

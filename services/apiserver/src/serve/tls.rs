@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -27,7 +26,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 pub(super) struct Accepted<S> {
     pub(super) stream: TlsStream<S>,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) certificates: Arc<[CertificateDer<'static>]>,
+    pub(super) chain: Arc<auth::Chain>,
 }
 
 /// Settings, and the keys that they were made of: others, and the settings are stale.
@@ -127,10 +126,10 @@ where
 {
     let stream = start.into_stream(configs.get(&cluster)?).await?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificates = certificates.iter().map(|c| c.clone().into_owned()).collect();
+    let certificates: Vec<_> = certificates.iter().map(|c| c.clone().into_owned()).collect();
     Ok(Accepted {
         stream,
         cluster,
-        certificates,
+        chain: Arc::new(certificates.into()),
     })
 }

@@ -35,7 +35,7 @@ impl Inbound for FromTunnel {
             Err(_elapsed) => return,
         };
         let connection = Connection {
-            certificates: accepted.certificates,
+            chain: accepted.chain,
             ..Connection::default()
         };
         serve_http(
@@ -61,7 +61,7 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let cluster = accepted.cluster;
-    match tunnel::node_of(&cluster.keys, &accepted.certificates, server.clock().now()) {
+    match tunnel::node_of(&cluster.keys, accepted.chain.certificates(), server.clock().now()) {
         Ok(node) => {
             let inbound = Arc::new(FromTunnel {
                 server,
