@@ -140,13 +140,12 @@ impl Bench {
         let informers = Informers::new(Arc::new(StoreSource::new(store)), shutdown.clone());
         let bound = Arc::new(AtomicU64::new(0));
         let counter = bound.clone();
-        let node_of = |e: &runtime::Entry| e.decode::<Pod>().ok().and_then(|p| p.spec?.node_name);
+        let is_bound = |e: &runtime::Entry| e.header.fields.first().is_some_and(|node| !node.is_empty());
         informers
-            .informer(&Resource::of::<Pod>(), &[])
+            .informer(&Resource::of::<Pod>(), &[runtime::header::POD_NODE])
             .subscribe(Arc::new(move |change: &Change| {
-                let now = change.new.as_deref().and_then(node_of);
-                let before = change.old.as_deref().and_then(node_of);
-                if now.is_some() && before.is_none() {
+                let now = change.new.as_deref().is_some_and(is_bound);
+                if now && !change.old.as_deref().is_some_and(is_bound) {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             }));
