@@ -122,11 +122,9 @@ pub fn single(object: &Value, code: u16, cx: &Cx, kind: &Kind) -> Result<Respons
             object_bytes(&table, cx.accept, kind.catalog, None)?
         }
     };
-    Ok(maybe_gzip(
-        respond(code, media.content_type(), bytes.clone()),
-        bytes,
-        cx,
-    ))
+    let bytes = Bytes::from(bytes);
+    let response = respond(code, media.content_type(), bytes.clone());
+    Ok(maybe_gzip(response, &bytes, cx))
 }
 
 /// An answer with a stored object.
@@ -139,12 +137,12 @@ pub fn record(record: &Record, cx: &Cx, kind: &Kind) -> Result<Response<Body>> {
     single(&storage::load(record, kind)?, 200, cx, kind)
 }
 
-fn maybe_gzip(response: Response<Body>, bytes: Vec<u8>, cx: &Cx) -> Response<Body> {
+fn maybe_gzip(response: Response<Body>, bytes: &[u8], cx: &Cx) -> Response<Body> {
     if !cx.gzip || bytes.len() < crate::limits::MIN_GZIP {
         return response;
     }
     let mut gzip = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(1));
-    let packed = gzip.write_all(&bytes).and_then(|()| gzip.finish());
+    let packed = gzip.write_all(bytes).and_then(|()| gzip.finish());
     let Ok(packed) = packed else { return response };
     let (mut parts, _) = response.into_parts();
     set_gzip(&mut parts.headers);

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 const BOOKMARK: Duration = Duration::from_secs(60);
 /// A watch without a timeout of its own ends between this and twice this.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1800);
-/// Initial events are encoded in pieces of about this size.
+/// Events that wait are sent in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
 /// A running watch, to be polled for frames.
@@ -134,8 +134,9 @@ impl WatchStream {
     /// The next bytes to send; `None` ends the answer.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(bytes) = self.ready.pop_front() {
-                return Some(bytes);
+            if !self.ready.is_empty() {
+                self.take_what_waits();
+                return Some(self.piece());
             }
             if self.over {
                 return None;
@@ -153,9 +154,7 @@ impl WatchStream {
             let wake = self.bookmark.map_or(self.deadline, |at| at.min(self.deadline));
             tokio::select! {
                 message = watch.messages.recv() => match message {
-                    Some(WatchMessage::Events { revision, events }) => self.deliver(revision, &events),
-                    Some(WatchMessage::Progress { revision }) => self.mark(revision),
-                    Some(WatchMessage::Failed(error)) => self.fail(error, self.seen),
+                    Some(message) => self.hear(message),
                     None => self.over = true,
                 },
                 () = tokio::time::sleep_until(wake) => {
@@ -171,6 +170,49 @@ impl WatchStream {
                 () = self.shutdown.triggered() => self.over = true,
             }
         }
+    }
+
+    fn hear(&mut self, message: WatchMessage) {
+        match message {
+            WatchMessage::Events { revision, events } => self.deliver(revision, &events),
+            WatchMessage::Progress { revision } => self.mark(revision),
+            WatchMessage::Failed(error) => self.fail(error, self.seen),
+        }
+    }
+
+    /// Takes what has come meanwhile, so that a burst is sent in few pieces: sealing and sending cost more than copying.
+    fn take_what_waits(&mut self) {
+        if !self.initial.is_empty() || self.initial_end.is_some() {
+            return;
+        }
+        let mut size: usize = self.ready.iter().map(Bytes::len).sum();
+        while size < PIECE && !self.over {
+            let Some(message) = self.watch.as_mut().and_then(|w| w.messages.try_recv().ok()) else {
+                return;
+            };
+            let before = self.ready.len();
+            self.hear(message);
+            size += self.ready.iter().skip(before).map(Bytes::len).sum::<usize>();
+        }
+    }
+
+    /// The next frames in one piece; a frame alone is not copied.
+    fn piece(&mut self) -> Bytes {
+        let Some(first) = self.ready.pop_front() else {
+            return Bytes::new();
+        };
+        if self.ready.is_empty() {
+            return first;
+        }
+        let mut piece = Vec::with_capacity(PIECE);
+        piece.extend_from_slice(&first);
+        while let Some(next) = self.ready.front()
+            && piece.len() + next.len() <= PIECE
+        {
+            piece.extend_from_slice(next);
+            self.ready.pop_front();
+        }
+        piece.into()
     }
 
     fn encode_initial(&mut self) {
