@@ -107,7 +107,7 @@ pub(crate) async fn report(
         &about,
         EventType::Warning,
         "FailedScheduling",
-        why.clone(),
+        shortened(&why),
     );
     let now = deps.clock.now_rfc3339();
     let mut status = json!({ "conditions": [{
@@ -126,6 +126,17 @@ pub(crate) async fn report(
     }
 }
 
+/// An event's message has a limit; the condition says all.
+fn shortened(message: &str) -> String {
+    const MOST: usize = 1024;
+    const MORE: &str = " ...";
+    if message.len() <= MOST {
+        return message.to_owned();
+    }
+    let end = message.floor_char_boundary(MOST - MORE.len());
+    format!("{}{MORE}", &message[..end])
+}
+
 /// Sends pods away for a more important one: the condition `DisruptionTarget` says why, then they are deleted.
 pub(crate) async fn preempt(deps: &Deps, world: &World, cluster: &ClusterId, pod: &Pod, found: &Preemption) {
     let Some(client) = client(deps, cluster) else {
@@ -134,7 +145,7 @@ pub(crate) async fn preempt(deps: &Deps, world: &World, cluster: &ClusterId, pod
     };
     deps.metrics.preempted(found.victims.len());
     for victim in &found.victims {
-        if let Err(error) = send_away(deps, &client, victim).await {
+        if let Err(error) = send_away(deps, &client, victim, &pod.scheduler).await {
             tracing::warn!(%cluster, pod = victim.key.name, %error, "cannot preempt a pod");
             world.not_preempted(cluster, pod);
             return;
@@ -151,7 +162,7 @@ pub(crate) async fn preempt(deps: &Deps, world: &World, cluster: &ClusterId, pod
 }
 
 /// One that is gone, or is on its way, is no error.
-async fn send_away(deps: &Deps, client: &Client, victim: &Pod) -> Result<(), client::Error> {
+async fn send_away(deps: &Deps, client: &Client, victim: &Pod, scheduler: &str) -> Result<(), client::Error> {
     let pods = Api::<v1::Pod>::namespaced(client, &victim.key.namespace);
     let gone = |error: &client::Error| error.is_not_found() || error.is_conflict();
     if victim.terminating {
@@ -159,7 +170,7 @@ async fn send_away(deps: &Deps, client: &Client, victim: &Pod) -> Result<(), cli
     }
     let patch = json!({ "metadata": { "uid": victim.uid }, "status": { "conditions": [{
         "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-        "message": format!("{COMPONENT}: preempting to accommodate a higher priority pod"),
+        "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
         "lastProbeTime": null, "lastTransitionTime": deps.clock.now_rfc3339(),
     }] } });
     match pods

@@ -4,7 +4,7 @@ use crate::metrics::Metrics;
 use crate::queue::{Attempt, Queue};
 use machinery::Value;
 use scheduling::framework::Events;
-use scheduling::{Framework, Pod, PodKey, Preemption, Snapshot, Unschedulable, preemption};
+use scheduling::{Budget, Framework, Pod, PodKey, Preemption, Snapshot, Unschedulable, preemption};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ pub(crate) struct Cluster {
     turn: usize,
     /// Pods for which others were sent away: their room is kept from whoever matters less.
     nominated: HashMap<PodKey, Nomination>,
+    /// Disruption budgets, which preemption spares where it can.
+    budgets: HashMap<PodKey, Budget>,
     metrics: Metrics,
 }
 
@@ -63,7 +65,10 @@ impl Cluster {
 
     /// Whether there is nothing to remember.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.snapshot.nodes().is_empty() && self.assumed.is_empty()
+        self.queue.is_empty()
+            && self.snapshot.nodes().is_empty()
+            && self.assumed.is_empty()
+            && self.budgets.is_empty()
     }
 
     /// A pod as it is now.
@@ -141,6 +146,17 @@ impl Cluster {
     /// A node is no more.
     pub(crate) fn node_gone(&mut self, name: &str) {
         self.snapshot.remove_node(name);
+    }
+
+    /// A PodDisruptionBudget as it is now.
+    pub(crate) fn budget(&mut self, object: &Value) {
+        let budget = Budget::read(object);
+        self.budgets.insert(budget.key.clone(), budget);
+    }
+
+    /// A PodDisruptionBudget is no more.
+    pub(crate) fn budget_gone(&mut self, key: &PodKey) {
+        self.budgets.remove(key);
     }
 
     /// Decides on the next active pod.
@@ -244,11 +260,11 @@ impl Cluster {
 
     fn preempt(&mut self, framework: &Framework, pod: &Pod) -> Result<Preemption, String> {
         if let Some(n) = self.nominated.get(&pod.key)
-            && preemption::are_there(&self.snapshot, &n.node, &n.victims)
+            && preemption::is_clearing(framework, pod, &self.snapshot, &n.node, &n.victims)
         {
             return Err("preemption: not eligible due to a terminating pod on the nominated node.".into());
         }
-        preemption::find(framework, pod, &mut self.snapshot)
+        preemption::find(framework, pod, &mut self.snapshot, self.budgets.values())
     }
 
     /// The victims could not be sent away: the pod has no claim to the node.

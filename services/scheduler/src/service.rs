@@ -5,6 +5,7 @@ use crate::cluster::Decision;
 use crate::metrics::Metrics;
 use crate::world::{Work, World};
 use api::k8s_openapi::api::core::v1;
+use api::k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use base::{Clock, Shutdown};
 use client::Resource;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -54,13 +55,18 @@ pub async fn run(options: Options, deps: Deps, shutdown: Shutdown) {
     let world = Arc::new(World::new(options.scheduler_name, deps.metrics.clone()));
     let nodes = deps.informers.informer(&Resource::of::<v1::Node>(), &[]);
     let pods = deps.informers.informer(&Resource::of::<v1::Pod>(), &[]);
-    let (to_nodes, to_pods) = (world.clone(), world.clone());
+    let budgets = deps
+        .informers
+        .informer(&Resource::of::<PodDisruptionBudget>(), &[]);
+    let (to_nodes, to_pods, to_budgets) = (world.clone(), world.clone(), world.clone());
     nodes.subscribe(Arc::new(move |change| to_nodes.node(change)));
     pods.subscribe(Arc::new(move |change| to_pods.pod(change)));
+    budgets.subscribe(Arc::new(move |change| to_budgets.budget(change)));
     deps.informers.start();
     let synced = async {
         nodes.synced().await;
         pods.synced().await;
+        budgets.synced().await;
     };
     if shutdown.run_until(synced).await.is_none() {
         return;

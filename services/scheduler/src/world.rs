@@ -54,6 +54,14 @@ fn tree(entry: &Entry) -> Option<Value> {
     }
 }
 
+fn key_of(change: &Change) -> PodKey {
+    let key = &change.entry().key;
+    PodKey {
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+    }
+}
+
 impl World {
     pub(crate) fn new(scheduler: String, metrics: Metrics) -> Self {
         Self {
@@ -88,14 +96,18 @@ impl World {
                     self.update(&change.cluster, |c, now| c.pod(&tree, &self.scheduler, now));
                 }
             }
-            None => {
-                let key = &change.entry().key;
-                let key = PodKey {
-                    namespace: key.namespace.to_string(),
-                    name: key.name.to_string(),
-                };
-                self.update(&change.cluster, |c, now| c.pod_gone(&key, now));
+            None => self.update(&change.cluster, |c, now| c.pod_gone(&key_of(change), now)),
+        }
+    }
+
+    pub(crate) fn budget(&self, change: &Change) {
+        match &change.new {
+            Some(entry) => {
+                if let Some(tree) = tree(entry) {
+                    self.update(&change.cluster, |c, _| c.budget(&tree));
+                }
             }
+            None => self.update(&change.cluster, |c, _| c.budget_gone(&key_of(change))),
         }
     }
 

@@ -63,6 +63,10 @@ pub trait Check {
     fn filter(&self, _node: &Node) -> Result<(), Reason> {
         Ok(())
     }
+    /// Says every reason why a node will not do which [`Self::filter`] refused with `first`.
+    fn reasons(&self, _node: &Node, first: Reason, say: &mut dyn FnMut(Reason)) {
+        say(first);
+    }
     /// Whether a node that [`Self::filter`] refuses would be refused even if all its pods went.
     fn hopeless(&self, _node: &Node) -> bool {
         false
@@ -109,15 +113,29 @@ pub struct Unschedulable {
 }
 
 impl Unschedulable {
+    fn count(&mut self, why: Reason) {
+        match self.reasons.get_mut(&*why) {
+            Some(count) => *count += 1,
+            None => {
+                self.reasons.insert(why.into_owned(), 1);
+            }
+        }
+    }
+
     /// The message of the `FailedScheduling` event and of the pod's condition.
     pub fn message(&self) -> String {
         if self.nodes == 0 {
             return "no nodes available to schedule pods".into();
         }
-        let mut parts: Vec<String> = self.reasons.iter().map(|(why, n)| format!("{n} {why}")).collect();
-        parts.sort();
-        format!("0/{} nodes are available: {}.", self.nodes, parts.join(", "))
+        histogram(self.nodes, &self.reasons)
     }
+}
+
+/// Counted reasons in the words and the order of upstream: sorted as text, the count included.
+pub(crate) fn histogram(nodes: usize, reasons: &BTreeMap<String, usize>) -> String {
+    let mut parts: Vec<String> = reasons.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    parts.sort();
+    format!("0/{nodes} nodes are available: {}.", parts.join(", "))
 }
 
 /// What a search came to.
@@ -149,6 +167,18 @@ impl Framework {
             .unwrap_or(Ok(()))
     }
 
+    /// Every reason why one node will not do, of the first plugin that refuses it; none if it will.
+    pub fn refusal(&self, pod: &Pod, snapshot: &Snapshot, node: &Node) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        for check in self.plugins.iter().filter_map(|p| p.start(pod, snapshot)) {
+            if let Err(first) = check.filter(node) {
+                check.reasons(node, first, &mut |why| reasons.push(why));
+                break;
+            }
+        }
+        reasons
+    }
+
     /// Nodes on which a departing pod may help this one, and how many there are on which it cannot.
     pub fn helped_by_departures<'a>(&self, pod: &Pod, snapshot: &'a Snapshot) -> (Vec<&'a str>, usize) {
         let checks = self
@@ -156,19 +186,25 @@ impl Framework {
             .iter()
             .filter_map(|p| Some((p, p.start(pod, snapshot)?)));
         let checks: Vec<_> = checks.collect();
-        let refusal = |node: &Node| {
-            let (plugin, check) = checks.iter().find(|(_, check)| check.filter(node).is_err())?;
-            let wakes_on = plugin.wakes_on();
-            Some(if check.hopeless(node) { Events(0) } else { wakes_on })
-        };
         let (mut helped, mut others) = (Vec::new(), 0);
         for node in snapshot.nodes().iter().filter(|n| n.known) {
-            match refusal(node) {
-                Some(wakes_on) if !wakes_on.overlaps(Events::POD_GONE) => others += 1,
-                _ => helped.push(node.name.as_str()),
+            if may_help(&checks, node) {
+                helped.push(node.name.as_str());
+            } else {
+                others += 1;
             }
         }
         (helped, others)
+    }
+
+    /// Whether a departing pod may help on one node.
+    pub fn departures_help(&self, pod: &Pod, snapshot: &Snapshot, node: &Node) -> bool {
+        let checks: Vec<_> = self
+            .plugins
+            .iter()
+            .filter_map(|p| Some((p, p.start(pod, snapshot)?)))
+            .collect();
+        may_help(&checks, node)
     }
 
     /// Finds the best node. `turn` is where the search begins, and is moved on; `dice` decides between equals.
@@ -202,17 +238,12 @@ impl Framework {
             failures.nodes += 1;
             let refused = checks
                 .iter()
-                .find_map(|(plugin, check)| Some((plugin, check.filter(node).err()?)));
+                .find_map(|(plugin, check)| Some((plugin, check, check.filter(node).err()?)));
             match refused {
                 None => feasible.push(node),
-                Some((plugin, why)) => {
+                Some((plugin, check, first)) => {
                     failures.wakes_on = failures.wakes_on.and(plugin.wakes_on());
-                    match failures.reasons.get_mut(&*why) {
-                        Some(count) => *count += 1,
-                        None => {
-                            failures.reasons.insert(why.into_owned(), 1);
-                        }
-                    }
+                    check.reasons(node, first, &mut |why| failures.count(why));
                 }
             }
             if feasible.len() >= wanted {
@@ -234,6 +265,17 @@ impl Framework {
             feasible: feasible.len(),
         })
     }
+}
+
+/// A plugin with its say about a pod.
+type Asked<'a> = (&'a Box<dyn Plugin>, Box<dyn Check + 'a>);
+
+/// Whether the first plugin that refuses a node says that departing pods may change that.
+fn may_help(checks: &[Asked<'_>], node: &Node) -> bool {
+    checks
+        .iter()
+        .find(|(_, check)| check.filter(node).is_err())
+        .is_none_or(|(plugin, check)| !check.hopeless(node) && plugin.wakes_on().overlaps(Events::POD_GONE))
 }
 
 /// How many feasible nodes end the search: all up to 100 nodes, then half of them falling to 5 % with the size.

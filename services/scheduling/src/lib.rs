@@ -8,6 +8,7 @@
 //! for users: which node is feasible, the reasons why not, the shape of the scores.
 
 pub mod affinity;
+pub mod budget;
 pub mod framework;
 pub mod node;
 pub mod plugins;
@@ -17,6 +18,7 @@ pub mod resources;
 pub mod snapshot;
 pub mod taints;
 
+pub use budget::Budget;
 pub use framework::{Framework, Outcome, Reason, Unschedulable};
 pub use node::Node;
 pub use pod::{Pod, PodKey};

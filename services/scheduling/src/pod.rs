@@ -59,6 +59,10 @@ pub struct Pod {
     pub priority: i64,
     /// Whether it is on its way out.
     pub terminating: bool,
+    /// Whether it is on its way out because the scheduler sent it away for another.
+    pub preempted: bool,
+    /// `status.startTime`, whose text (RFC 3339, in UTC, whole seconds) sorts as the time does.
+    pub started: Option<Box<str>>,
     /// Whether it has ended (`Succeeded`, `Failed`) and takes no room any more.
     pub finished: bool,
     /// Names of gates that keep it from being scheduled.
@@ -115,6 +119,8 @@ impl Pod {
             scheduler: text(spec, &["schedulerName"]),
             priority: spec.int_at(&["priority"]).unwrap_or(0),
             terminating: !meta["deletionTimestamp"].is_null(),
+            preempted: !meta["deletionTimestamp"].is_null() && sent_away(object),
+            started: object.str_at(&["status", "startTime"]).map(Box::from),
             finished: matches!(phase, Some("Succeeded" | "Failed")),
             gates: spec
                 .list_at(&["schedulingGates"])
@@ -171,6 +177,15 @@ impl Pod {
             .find(|(k, _)| k == key)
             .map(|(_, v)| v.as_str())
     }
+}
+
+fn sent_away(object: &Value) -> bool {
+    let conditions = object.list_at(&["status", "conditions"]);
+    conditions.iter().any(|c| {
+        c.str_at(&["type"]) == Some("DisruptionTarget")
+            && c.str_at(&["status"]) == Some("True")
+            && c.str_at(&["reason"]) == Some("PreemptionByScheduler")
+    })
 }
 
 fn is_init(spec: &Value, container: &Value) -> bool {

@@ -4,6 +4,7 @@ use crate::framework::{Check, Events, MAX_SCORE, Plugin, Reason};
 use crate::node::Node;
 use crate::pod::Pod;
 use crate::snapshot::Snapshot;
+use std::ops::ControlFlow;
 
 pub(super) struct Fit;
 
@@ -21,33 +22,55 @@ impl Plugin for Fit {
     }
 }
 
-impl Check for Room<'_> {
-    fn filter(&self, node: &Node) -> Result<(), Reason> {
+impl Room<'_> {
+    /// What the node lacks, one after the other.
+    fn lacking(
+        &self,
+        node: &Node,
+        mut each: impl FnMut(Reason) -> ControlFlow<Reason>,
+    ) -> ControlFlow<Reason> {
         let (all, used, asked) = (&node.allocatable, &node.used, &self.0.requests);
         let placed = i64::try_from(node.pods.len()).unwrap_or(i64::MAX);
         if placed.saturating_add(1) > all.pods {
-            return Err("Too many pods".into());
+            each("Too many pods".into())?;
         }
         let lacks = |asked: i64, used: i64, all: i64| asked > 0 && asked > all.saturating_sub(used);
         if lacks(asked.milli_cpu, used.milli_cpu, all.milli_cpu) {
-            return Err("Insufficient cpu".into());
+            each("Insufficient cpu".into())?;
         }
         if lacks(asked.memory, used.memory, all.memory) {
-            return Err("Insufficient memory".into());
+            each("Insufficient memory".into())?;
         }
         if lacks(
             asked.ephemeral_storage,
             used.ephemeral_storage,
             all.ephemeral_storage,
         ) {
-            return Err("Insufficient ephemeral-storage".into());
+            each("Insufficient ephemeral-storage".into())?;
         }
         for (name, amount) in &asked.others {
             if lacks(*amount, used.other(name), all.other(name)) {
-                return Err(format!("Insufficient {name}").into());
+                each(format!("Insufficient {name}").into())?;
             }
         }
-        Ok(())
+        ControlFlow::Continue(())
+    }
+}
+
+impl Check for Room<'_> {
+    fn filter(&self, node: &Node) -> Result<(), Reason> {
+        match self.lacking(node, ControlFlow::Break) {
+            ControlFlow::Break(first) => Err(first),
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+
+    fn reasons(&self, node: &Node, _first: Reason, say: &mut dyn FnMut(Reason)) {
+        // It never breaks off.
+        let _all = self.lacking(node, |why| {
+            say(why);
+            ControlFlow::Continue(())
+        });
     }
 
     fn hopeless(&self, node: &Node) -> bool {

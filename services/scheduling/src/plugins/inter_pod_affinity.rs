@@ -146,13 +146,19 @@ impl<'a> Neighbours<'a> {
     }
 }
 
+impl Neighbours<'_> {
+    /// Whether the pod's friends are where it wants them.
+    fn among_friends(&self, node: &Node) -> bool {
+        self.pod.affinity.iter().zip(&self.wanted).all(|(term, counts)| {
+            node.label(&term.topology_key).is_some() && (self.first_of_its_kind || counts.hold(node))
+        })
+    }
+}
+
 impl Check for Neighbours<'_> {
     fn filter(&self, node: &Node) -> Result<(), Reason> {
-        for (term, counts) in self.pod.affinity.iter().zip(&self.wanted) {
-            let in_none = node.label(&term.topology_key).is_none();
-            if in_none || (!counts.hold(node) && !self.first_of_its_kind) {
-                return Err("node(s) didn't match pod affinity rules".into());
-            }
+        if !self.among_friends(node) {
+            return Err("node(s) didn't match pod affinity rules".into());
         }
         if self.avoided.hold(node) {
             return Err("node(s) didn't match pod anti-affinity rules".into());
@@ -161,6 +167,11 @@ impl Check for Neighbours<'_> {
             return Err("node(s) didn't satisfy existing pods anti-affinity rules".into());
         }
         Ok(())
+    }
+
+    /// Nobody's departure brings friends.
+    fn hopeless(&self, node: &Node) -> bool {
+        !self.among_friends(node)
     }
 
     fn scores(&self) -> bool {

@@ -167,3 +167,14 @@ fn affinity_follows_its_friends_and_the_first_goes_anywhere() {
     let friend = world(three(), &[("c", pod("1", asks("1")))]);
     assert_eq!(place(&friend, &pod("p", fond)).as_deref(), Ok("c"));
 }
+
+#[test]
+fn every_resource_that_is_lacking_is_named() {
+    let asked = value!({"containers": [{"image": "i", "resources": {"requests":
+        {"cpu": "3", "memory": "5Gi", "example.com/gpu": "1"}}}]});
+    let small = world(vec![node("a", "z1"), node("b", "z1")], &[]);
+    assert_eq!(
+        place(&small, &pod("p", asked)),
+        Err("0/2 nodes are available: 2 Insufficient cpu, 2 Insufficient example.com/gpu, 2 Insufficient memory.".into())
+    );
+}

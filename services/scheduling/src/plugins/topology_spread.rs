@@ -105,6 +105,12 @@ impl Check for Spreading<'_> {
         Ok(())
     }
 
+    fn hopeless(&self, node: &Node) -> bool {
+        self.hard
+            .iter()
+            .any(|counted| node.label(&counted.constraint.topology_key).is_none())
+    }
+
     fn scores(&self) -> bool {
         !self.soft.is_empty()
     }

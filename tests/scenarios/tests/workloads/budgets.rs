@@ -76,3 +76,41 @@ async fn a_drain_goes_no_faster_than_the_budget_allows() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn preemption_spares_a_budget_where_it_can() {
+    let plant = Plant::with_nodes(1).await;
+    for (name, value) in [("low", 1), ("middle", 5), ("high", 1000)] {
+        let class = json!({"metadata": {"name": name}, "value": value});
+        plant.create::<api::scheduling::v1::PriorityClass>(class).await;
+    }
+    let pod = |class: &str| {
+        json!({"metadata": {"name": class, "labels": {"app": class}}, "spec": {"priorityClassName": class,
+            "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "2"}}}]}})
+    };
+    plant
+        .create::<PodDisruptionBudget>(json!({"metadata": {"name": "low"},
+            "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "low"}}}}))
+        .await;
+    for class in ["low", "middle"] {
+        plant.create::<Pod>(pod(class)).await;
+    }
+    until("the node is full and the budget knows its pod", || async {
+        let budget = plant.api::<PodDisruptionBudget>().get("low").await.ok()?.status?;
+        let full = [plant.pods("low").await, plant.pods("middle").await]
+            .iter()
+            .all(|pods| pods.iter().any(is_ready));
+        (full && budget.current_healthy == Some(1) && budget.disruptions_allowed == Some(0)).then_some(())
+    })
+    .await;
+    plant.create::<Pod>(pod("high")).await;
+    until("the important pod runs", || async {
+        plant.pods("high").await.iter().any(is_ready).then_some(())
+    })
+    .await;
+    assert!(
+        plant.pods("middle").await.is_empty(),
+        "the one that no budget guards went"
+    );
+    assert!(is_ready(&plant.pods("low").await[0]));
+}
