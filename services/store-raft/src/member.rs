@@ -49,6 +49,26 @@ impl Member {
         self.leader() == Some(self.id())
     }
 
+    /// Waits for a leader's answer, but no longer than until this member knows another leader (`None`): one whose machine has
+    /// lost its power answers nothing at all, and a request's patience is long.
+    pub(crate) async fn while_it_leads<T>(&self, id: MemberId, answer: impl Future<Output = T>) -> Option<T> {
+        use openraft::async_runtime::WatchReceiver;
+        let mut metrics = self.raft.metrics();
+        let replaced = async {
+            loop {
+                let leader = metrics.borrow_watched().current_leader;
+                if leader.is_some_and(|now| now != id) || metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            () = replaced => None,
+        }
+    }
+
     fn alone(&self) -> bool {
         *self.shared.voters.lock() == [self.id()]
     }
@@ -63,8 +83,8 @@ impl Member {
         loop {
             let index = match self.leader() {
                 Some(id) if id == self.id() => self.read_index().await.ok(),
-                Some(id) => match self.ask(id, &Request::ReadIndex).await {
-                    Ok(Response::Index(index)) => Some(index),
+                Some(id) => match self.while_it_leads(id, self.ask(id, &Request::ReadIndex)).await {
+                    Some(Ok(Response::Index(index))) => Some(index),
                     _ => None,
                 },
                 None => None,

@@ -140,10 +140,12 @@ async fn forward(member: &Member, to: u64, batch: &Batch) -> Sent {
         batch: batch.encoded.clone(),
     }
     .encode();
-    match member.transport.call(to, request, REQUEST_PATIENCE).await {
-        Err(TransportError::Unreachable(..)) => Sent::Rejected(None),
-        Err(e) => Sent::Unknown(e.to_string()),
-        Ok(answer) => match Response::decode(&answer) {
+    let call = member.transport.call(to, request, REQUEST_PATIENCE);
+    match member.while_it_leads(to, call).await {
+        None => Sent::Unknown("the leader was replaced".into()),
+        Some(Err(TransportError::Unreachable(..))) => Sent::Rejected(None),
+        Some(Err(e)) => Sent::Unknown(e.to_string()),
+        Some(Ok(answer)) => match Response::decode(&answer) {
             Ok(Response::Done) => Sent::Accepted,
             Ok(Response::Refused(Refusal::NotLeader(leader))) => Sent::Rejected(leader),
             Ok(other) => Sent::Unknown(format!("{other:?}")),

@@ -8,7 +8,7 @@ use common::{Net, leader, member, single};
 use std::sync::Arc;
 use std::time::Duration;
 use store_api::suite::{self, Traits};
-use store_api::{Consistency, Key, Op, Range, Revision, Span, Store, Txn, WatchMessage, WatchRequest};
+use store_api::{Consistency, Error, Key, Op, Range, Revision, Span, Store, Txn, WatchMessage, WatchRequest};
 
 fn cluster() -> ClusterId {
     "a".parse().unwrap()
@@ -160,6 +160,44 @@ async fn a_member_that_was_away_catches_up_by_snapshot_and_a_majority_goes_on() 
             .len(),
         102
     );
+    for member in members {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_silent_leader_once_another_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Arc::new(Net::default());
+    let mut members = Vec::new();
+    for id in 1..=3 {
+        members.push(member(&net, dir.path(), id, |_| {}).await);
+    }
+    let first = leader(&members).await;
+    put(&members[first].store, "before", "1").await;
+    net.silence(first as u64 + 1);
+    let began = tokio::time::Instant::now();
+    let other = &members[(first + 1) % 3].store;
+    // Both go to the silent leader. A request's own patience is five seconds.
+    let cluster_id = cluster();
+    let write = other.txn(
+        &cluster_id,
+        Txn {
+            then: vec![Op::put(
+                Key::object(&cluster(), "pods", Some("ns"), "lost").unwrap(),
+                "1".into(),
+            )],
+            ..Txn::default()
+        },
+    );
+    let (write, read) = tokio::join!(write, names(other, Consistency::Linearizable));
+    assert!(
+        matches!(write, Err(Error::Unavailable(_))),
+        "nobody knows: {write:?}"
+    );
+    assert_eq!(read, ["before"]);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
     for member in members {
         member.stop().await;
     }

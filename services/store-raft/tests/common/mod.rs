@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Net {
     members: Mutex<HashMap<MemberId, Arc<dyn Answer>>>,
     cut: Mutex<HashSet<MemberId>>,
+    silent: Mutex<HashSet<MemberId>>,
 }
 
 struct Port {
@@ -33,6 +34,14 @@ impl Transport for Port {
             let cut = self.net.cut.lock().unwrap();
             cut.contains(&to) || cut.contains(&self.from)
         };
+        let is_silent = || {
+            let silent = self.net.silent.lock().unwrap();
+            silent.contains(&to) || silent.contains(&self.from)
+        };
+        if is_silent() {
+            tokio::time::sleep(patience).await;
+            return Err(TransportError::NoAnswer(to, "silence".into()));
+        }
         let member = self.net.members.lock().unwrap().get(&to).cloned();
         let Some(member) = member.filter(|_| !is_cut()) else {
             return Err(cut("cut off"));
@@ -47,6 +56,11 @@ impl Transport for Port {
 impl Net {
     pub(crate) fn cut(&self, member: MemberId) {
         self.cut.lock().unwrap().insert(member);
+    }
+
+    /// As a machine without power is: it refuses nothing, and answers nothing.
+    pub(crate) fn silence(&self, member: MemberId) {
+        self.silent.lock().unwrap().insert(member);
     }
 
     pub(crate) fn heal(&self) {
