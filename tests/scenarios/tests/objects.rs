@@ -265,6 +265,27 @@ async fn a_finalizer_holds_an_object_until_it_is_taken_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deleted_collection_is_answered_as_the_list_that_it_was() {
+    let (_world, t) = tenant().await;
+    for name in ["x", "y"] {
+        t.post(MAPS, &config_map(name)).await.ok();
+    }
+    let selected = format!("{MAPS}?fieldSelector=metadata.name%3Dx");
+    let listed = t.get(&selected).await.ok();
+    let deleted = t.delete(&selected).await.ok();
+    let at = |list: &Value| list.str_at(&["metadata", "resourceVersion"]).map(str::to_owned);
+    assert!(at(&listed).is_some_and(|version| version != "0"));
+    assert_eq!(at(&deleted), at(&listed));
+    let names = deleted
+        .list_at(&["items"])
+        .iter()
+        .map(|i| i.str_at(&["metadata", "name"]));
+    assert_eq!(names.collect::<Vec<_>>(), [Some("x")]);
+    assert_eq!(t.get(&format!("{MAPS}/x")).await.code, 404);
+    assert_eq!(t.get(&format!("{MAPS}/y")).await.code, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_namespace_goes_when_its_content_has() {
     let (_world, t) = tenant().await;
     t.post(

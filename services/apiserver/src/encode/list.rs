@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::Response;
 use machinery::{Map, Value};
 use std::sync::Arc;
-use store_api::Record;
+use store_api::{Record, Revision};
 
 /// A piece of the body holds about this much.
 const PIECE: usize = 64 * 1024;
@@ -47,15 +47,30 @@ pub fn page(page: Page, cx: &Cx, kind: &Arc<Kind>) -> Result<Response<Body>> {
     }
 }
 
-/// An answer with objects that are in memory already: what a deletecollection deleted.
-pub fn objects(objects: Vec<Value>, cx: &Cx, kind: &Arc<Kind>) -> Result<Response<Body>> {
+/// An answer with objects that are in memory already: what a deletecollection deleted, with the revision of its list, or what
+/// is computed and has none.
+pub fn objects(
+    objects: Vec<Value>,
+    listed: Option<Revision>,
+    cx: &Cx,
+    kind: &Arc<Kind>,
+) -> Result<Response<Body>> {
     let mut list = Map::new();
     list.push_new("kind", format!("{}List", kind.kind()).into());
     list.push_new("apiVersion", kind.resource.api_version().into());
-    list.push_new("metadata", Value::map());
+    let version = listed.map(|revision| revision.to_string());
+    let mut metadata = Map::new();
+    if let Some(version) = &version {
+        metadata.push_new("resourceVersion", version.clone().into());
+    }
+    list.push_new("metadata", Value::Map(metadata));
     if cx.accept.media == Media::Protobuf {
         let mut message = Vec::new();
-        wire::bytes(1, &wire::list_meta("", None, None), &mut message);
+        wire::bytes(
+            1,
+            &wire::list_meta(version.as_deref().unwrap_or(""), None, None),
+            &mut message,
+        );
         for object in &objects {
             let bytes = codec::to_proto(object, kind.catalog, kind.resource.ty)
                 .map_err(|e| ApiError::internal(e.to_string()))?;

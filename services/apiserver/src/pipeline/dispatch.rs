@@ -138,8 +138,8 @@ async fn verb(
             let media = Media::of_body(request.headers())?;
             let body = read_body(request.into_body()).await?;
             let options = DeleteOptions::read(&op, &body, media)?;
-            let deleted = op.delete_collection(&options).await?;
-            encode::list::objects(deleted, cx, kind)
+            let (deleted, listed) = op.delete_collection(&options).await?;
+            encode::list::objects(deleted, Some(listed), cx, kind)
         }
         _ => Err(ApiError::method_unknown()),
     }

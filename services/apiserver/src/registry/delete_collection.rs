@@ -6,14 +6,16 @@ use super::list::ListQuery;
 use crate::status::Result;
 use crate::storage;
 use machinery::Value;
-use store_api::{Consistency, Range};
+use store_api::{Consistency, Range, Revision};
 
 impl Op<'_> {
-    /// Deletes what matches, and returns the objects as they were last. An object that goes meanwhile is no error.
-    pub async fn delete_collection(&self, options: &DeleteOptions) -> Result<Vec<Value>> {
+    /// Deletes what matches, and returns the objects as they were last, with the revision at which they were listed. An object
+    /// that goes meanwhile is no error.
+    pub async fn delete_collection(&self, options: &DeleteOptions) -> Result<(Vec<Value>, Revision)> {
         let query = ListQuery::read(self)?;
         let mut span = storage::span(self.cx.cluster_id(), self.kind, self.namespace())?;
         let mut deleted = Vec::new();
+        let mut listed = None;
         loop {
             let range = Range {
                 span: span.clone(),
@@ -23,6 +25,7 @@ impl Op<'_> {
             };
             let page = self.server.store().range(range).await;
             let page = page.map_err(|e| storage::store_error(e, self.kind, "deletecollection"))?;
+            let listed = *listed.get_or_insert(page.revision);
             for record in &page.records {
                 if !query.selection.matches(storage::header(record, self.kind)) {
                     continue;
@@ -42,7 +45,7 @@ impl Op<'_> {
             }
             match page.records.last() {
                 Some(last) if page.more => span = span.after(last.key.path()),
-                _ => return Ok(deleted),
+                _ => return Ok((deleted, listed)),
             }
         }
     }

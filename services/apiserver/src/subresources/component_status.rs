@@ -45,7 +45,7 @@ impl Handler for ComponentStatuses {
         };
         let all = vec![status("etcd-0", healthy)];
         match cx.info.verb {
-            "list" => encode::list::objects(all, cx, &std::sync::Arc::new(kind.clone())),
+            "list" => encode::list::objects(all, None, cx, &std::sync::Arc::new(kind.clone())),
             "get" => {
                 let found = all
                     .iter()
