@@ -1,12 +1,12 @@
 //! The API server: what a create, a get, a patch, a list, a watched event and a delete cost it.
 //!
 //! A `marinad dev` runs in a process beside (`--marinad PATH`), on a disk, every write synced. The client speaks TLS and
-//! HTTP/2 with a client certificate, as the kubeconfig says, over up to eight connections; RBAC decides on each request.
+//! HTTP/2 with a client certificate, as the kubeconfig says, over up to eight connections. That user is of `system:masters`, whom no rule is looked up for.
 //! **The first figure of a line is the CPU time of the whole server process for each operation**, store, controllers and
 //! audit log included, read from the kernel; client and server share the cores, so rates come after it and say less.
 //! A pod names a scheduler that is not there, so that what is measured is the API server's work alone.
 //!
-//! References: upstream 1.36.3 with etcd 3.6.8 on two cores, audit log off, the same pods in size.
+//! References: upstream 1.36.3 with etcd 3.6.8 on two cores, audit log off; its pods are 1,358 B of JSON, ours 1,246 B as sent.
 //! `--only list,watch` chooses parts; 20,000 pods are created in any case.
 
 mod pods;
