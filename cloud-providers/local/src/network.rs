@@ -12,6 +12,7 @@ use crate::{Options, command::run};
 use cloud_api::CloudError;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The host's end of the network.
 pub(crate) fn host_device(options: &Options) -> String {
@@ -33,8 +34,24 @@ fn port_name(id: &str) -> String {
     format!("mv{tail}")
 }
 
-/// Makes the network exist. Safe to repeat, and repairs what is half made.
+/// How often and after which pauses a network is tried that another call is making at the same moment.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Makes the network exist. Safe to repeat, and repairs what is half made: of several calls at once (machines of a pool) all
+/// but one find half of it, and try again.
 pub(crate) async fn ensure(options: &Options) -> Result<(), CloudError> {
+    let mut tries = 1;
+    loop {
+        match make(options).await {
+            Err(_) if tries < TRIES => tries += 1,
+            outcome => return outcome,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn make(options: &Options) -> Result<(), CloudError> {
     let (name, device) = (&options.name, host_device(options));
     if Path::new("/sys/class/net").join(&device).exists() && namespace_file(name).exists() {
         return Ok(());

@@ -117,13 +117,10 @@ impl Observed {
         self.instances.iter().filter(move |i| i.name == name)
     }
 
-    /// Whether anything still runs or could.
+    /// Whether anything still runs or could. A container that was made and never started runs no more once its sandbox has
+    /// stopped: the runtime does not stop it, it goes with the sandbox.
     pub fn anything_running(&self) -> bool {
-        self.sandboxes.iter().any(|s| s.ready)
-            || self
-                .instances
-                .iter()
-                .any(|i| matches!(i.state, State::Running | State::Created))
+        self.sandboxes.iter().any(|s| s.ready) || self.instances.iter().any(Instance::running)
     }
 
     /// Adds a sandbox as the task that made it saw it. If the end of it was observed meanwhile, that stays: an end is

@@ -503,6 +503,14 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_was_never_started_goes_with_its_sandbox() {
+        let mut o = seen(vec![instance("a", State::Created, 0, 0)]);
+        assert!(o.anything_running());
+        o.sandboxes[0].ready = false;
+        assert!(!o.anything_running());
+    }
+
+    #[test]
     fn an_end_seen_before_the_start_was_reported_is_not_forgotten() {
         let mut o = seen(vec![instance("a", State::Exited, 1, 0)]);
         o.add_instance(instance("a", State::Running, 0, 0));

@@ -38,6 +38,7 @@ fn together() -> Vec<Case<Node>> {
 
 fn alone() -> Vec<Case<Node>> {
     cases![
+        life::a_pod_that_is_deleted_while_it_starts_goes,
         life::a_restarted_kubelet_takes_its_pods_over,
         speed::many_pods_become_ready_and_go,
     ]
