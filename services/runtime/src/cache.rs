@@ -102,6 +102,7 @@ impl Objects {
                 .push(local.clone());
         }
     }
+
     fn unlink(&mut self, local: &Local, header: &Header) {
         fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<Local>>, key: &K, local: &Local) {
             if let Some(list) = map.get_mut(key) {
@@ -120,9 +121,7 @@ impl Objects {
             drop_from(&mut self.by_field, &(at, value.clone()), local);
         }
     }
-}
 
-impl Objects {
     /// Reads the headers again, after a field was added.
     fn read_again(&mut self, fields: &[FieldPath]) {
         let all: Vec<_> = self.objects.iter().map(|(l, e)| (l.clone(), e.clone())).collect();
@@ -389,17 +388,20 @@ mod tests {
         .into()
     }
 
-    #[test]
-    fn indices_follow_every_change() {
-        let c: ClusterId = "c".parse().unwrap();
-        let resource = Resource {
+    fn pods() -> Resource {
+        Resource {
             group: "".into(),
             version: "v1".into(),
             kind: "Pod".into(),
             plural: "pods".into(),
             namespaced: true,
-        };
-        let cache = Cache::new(resource, vec![POD_NODE]);
+        }
+    }
+
+    #[test]
+    fn indices_follow_every_change() {
+        let c: ClusterId = "c".parse().unwrap();
+        let cache = Cache::new(pods(), vec![POD_NODE]);
         let key = Key::new(&c, "ns", "a");
         assert!(cache.put(key.clone(), 5, pod("u", "o", "n1")).unwrap().is_some());
         assert!(
@@ -424,14 +426,7 @@ mod tests {
     #[test]
     fn a_field_that_is_named_late_indexes_what_is_there() {
         let c: ClusterId = "c".parse().unwrap();
-        let resource = Resource {
-            group: "".into(),
-            version: "v1".into(),
-            kind: "Pod".into(),
-            plural: "pods".into(),
-            namespaced: true,
-        };
-        let cache = Cache::new(resource, vec![]);
+        let cache = Cache::new(pods(), vec![]);
         let key = Key::new(&c, "ns", "a");
         cache.put(key.clone(), 5, pod("u", "o", "n1")).unwrap();
         cache.index(&POD_NODE);
@@ -444,14 +439,7 @@ mod tests {
     #[test]
     fn a_namespace_is_listed_alone() {
         let c: ClusterId = "c".parse().unwrap();
-        let resource = Resource {
-            group: "".into(),
-            version: "v1".into(),
-            kind: "Pod".into(),
-            plural: "pods".into(),
-            namespaced: true,
-        };
-        let cache = Cache::new(resource, vec![]);
+        let cache = Cache::new(pods(), vec![]);
         for (i, ns) in ["a", "ab", "b"].into_iter().enumerate() {
             cache
                 .put(
