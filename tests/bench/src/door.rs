@@ -3,11 +3,11 @@
 //! It decodes nothing, so that on a machine whose cores it shares with the server it takes as little of them as possible.
 //! Windows are as wide as those of Go's client: a list is never held up by flow control that a usual client has not.
 
-use crate::server::{Access, tls};
-use anyhow::{Result, ensure};
+use crate::server::{Access, success, tls};
+use anyhow::Result;
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -109,14 +109,6 @@ impl Door {
     /// Sends a request and reads the whole answer; any other status than 2xx is an error.
     pub async fn call(&self, call: Call) -> Result<Bytes> {
         let path = call.path.clone();
-        let answer = self.send(call).await?;
-        let status = answer.status();
-        let bytes = answer.into_body().collect().await?.to_bytes();
-        ensure!(
-            status.is_success(),
-            "{path}: {status} {}",
-            String::from_utf8_lossy(&bytes)
-        );
-        Ok(bytes)
+        success(&path, self.send(call).await?).await
     }
 }

@@ -8,8 +8,9 @@ use crate::usage::resident_of;
 use anyhow::{Context, Result, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -145,6 +146,18 @@ pub(crate) async fn tls(to: &str, config: rustls::ClientConfig) -> Result<TlsStr
     Ok(connector.connect(host.try_into()?, stream).await?)
 }
 
+/// The whole answer; any other status than 2xx is an error.
+pub(crate) async fn success(path: &str, answer: Response<Incoming>) -> Result<Bytes> {
+    let status = answer.status();
+    let bytes = answer.into_body().collect().await?.to_bytes();
+    ensure!(
+        status.is_success(),
+        "{path}: {status} {}",
+        String::from_utf8_lossy(&bytes)
+    );
+    Ok(bytes)
+}
+
 /// One kept HTTP/1.1 connection.
 pub struct Http {
     sender: SendRequest<Full<Bytes>>,
@@ -177,14 +190,7 @@ impl Http {
         };
         self.sender.ready().await?;
         let answer = self.sender.send_request(request.body(Full::from(body))?).await?;
-        let status = answer.status();
-        let bytes = answer.into_body().collect().await?.to_bytes();
-        ensure!(
-            status.is_success(),
-            "{path}: {status} {}",
-            String::from_utf8_lossy(&bytes)
-        );
-        Ok(serde_json::from_slice(&bytes)?)
+        Ok(serde_json::from_slice(&success(path, answer).await?)?)
     }
 
     /// Makes a cluster and waits for the end of the operation, as the `marina` command does.
