@@ -33,6 +33,9 @@ async fn main() -> Result<()> {
         ready.push(began.elapsed());
         first_object(&mut rest, &format!("timed-{n}")).await?;
         total.push(began.elapsed());
+        if n == 0 {
+            report.add("memory with 1 cluster", mib(settled(&server).await?), "-");
+        }
     }
     report.add("create until usable", percentiles(&mut ready), "-");
     report.add(
