@@ -308,17 +308,15 @@ impl Fleet {
                 return;
             }
             let host = fake.spec.address.clone();
-            let ip = match pod::wants_address(&object) {
-                true => match fake.addresses.take(uid) {
-                    Some(address) => address.to_string(),
-                    None => {
-                        // The pod as it is now, if it waits already.
-                        fake.waiting.retain(|e| *e.header.uid != *uid);
-                        fake.waiting.push(entry.clone());
-                        return;
-                    }
-                },
-                false => host.clone(),
+            let ip = if !pod::wants_address(&object) {
+                host.clone()
+            } else if let Some(address) = fake.addresses.take(uid) {
+                address.to_string()
+            } else {
+                // The pod as it is now, if it waits already.
+                fake.waiting.retain(|e| *e.header.uid != *uid);
+                fake.waiting.push(entry.clone());
+                return;
             };
             pod::decide(&object, &host, &ip, &self.0.deps.clock.now_rfc3339())
         };
