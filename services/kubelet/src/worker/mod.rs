@@ -242,6 +242,7 @@ impl Worker {
             }
             Done::TornDown(result) => {
                 self.busy.remove("teardown");
+                let failed = result.is_err();
                 if let Err(why) = result {
                     self.cx.events.pod(
                         &self.pod,
@@ -250,6 +251,9 @@ impl Worker {
                         "FailedKillPod",
                         format!("error killing pod: {why}"),
                     );
+                }
+                // A runtime that says it stopped everything and did not is not asked again at once, either.
+                if failed || self.ends() {
                     self.retry_later(now);
                 }
                 self.dirty = true;
@@ -337,6 +341,16 @@ impl Worker {
         self.retry_wait = (self.retry_wait + self.retry_wait).min(RETRY.1);
     }
 
+    /// Whether nothing of the pod should run any more.
+    fn ends(&self) -> bool {
+        pods::is_deleted(&self.pod) || self.removed || self.is_over()
+    }
+
+    /// Whether the pod has run its course; it may stay in the API.
+    fn is_over(&self) -> bool {
+        self.imposed.is_some() || pods::is_terminal(&self.pod)
+    }
+
     /// Looks at the runtime again if there is reason to.
     async fn observe(&mut self) -> Result<(), tonic::Status> {
         if !self.dirty {
@@ -370,7 +384,7 @@ impl Worker {
         self.deadline(now);
         self.probing
             .sync(&self.cx, &self.pod, &self.observed, &mut self.memory);
-        let over = self.imposed.is_some() || pods::is_terminal(&self.pod);
+        let over = self.is_over();
         let mut wake = None;
         if over {
             self.end_pod();

@@ -44,15 +44,18 @@ pub(crate) async fn a_container_that_is_killed_is_started_again(node: &Node) {
     node.delete("killed").await;
 }
 
-/// The start is broken off wherever it is: before the sandbox, between container and start, just after it.
+/// The start is broken off wherever it is: before the sandbox, between container and start, just after it. Which of them a
+/// pod meets is chance, so there are many.
 pub(crate) async fn a_pod_that_is_deleted_while_it_starts_goes(node: &Node) {
-    let hasty = (0..12u64).map(|n| async move {
-        let name = format!("hasty-{n}");
-        node.run(&name, json!({"containers": [shell(FOREVER)]})).await;
-        tokio::time::sleep(Duration::from_millis(n * 75)).await;
-        node.delete(&name).await;
-    });
-    futures::future::join_all(hasty).await;
+    for round in 0..5u64 {
+        let hasty = (0..12u64).map(|n| async move {
+            let name = format!("hasty-{round}-{n}");
+            node.run(&name, json!({"containers": [shell(FOREVER)]})).await;
+            tokio::time::sleep(Duration::from_millis(n * 75 + round * 15)).await;
+            node.delete(&name).await;
+        });
+        futures::future::join_all(hasty).await;
+    }
 }
 
 pub(crate) async fn a_pod_that_never_restarts_ends_with_its_exit_code(node: &Node) {
