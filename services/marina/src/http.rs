@@ -107,11 +107,7 @@ impl Service {
         let stream = tokio::time::timeout(CONNECT, connect)
             .await
             .map_err(|_| Unreachable(format!("no answer from {place}")))?
-            .map_err(|error| {
-                Unreachable(format!(
-                    "cannot reach the service at {place} ({error}); is it running (`make up`)?"
-                ))
-            })?;
+            .map_err(|error| Unreachable(why_unreachable(&place, &error)))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
@@ -136,6 +132,19 @@ impl Service {
             .to_bytes();
         driver.abort();
         read_answer(status, &bytes)
+    }
+}
+
+/// What to say of a connection that did not come about.
+fn why_unreachable(place: &str, error: &std::io::Error) -> String {
+    let tls = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+        format!(
+            "what answers at {place} is not the service that the configuration was made for ({error}); \
+             is $MARINA_CONFIG from another one, or from before its state was deleted?"
+        )
+    } else {
+        format!("cannot reach the service at {place} ({error}); is it running (`make up`)?")
     }
 }
 
@@ -180,4 +189,21 @@ fn futures_unfold(
             Err(error) => Some((Err(error), None)),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_service_is_not_taken_for_one_that_is_down() {
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature);
+        let foreign = why_unreachable("h:1", &std::io::Error::other(unknown));
+        assert!(
+            foreign.starts_with("what answers at h:1 is not the service"),
+            "{foreign}"
+        );
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert!(why_unreachable("h:1", &refused).ends_with("is it running (`make up`)?"));
+    }
 }
