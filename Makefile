@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # What every cargo call needs.
-cargo = eval "$$(deploy/dev/rocksdb.sh)"; cargo
+cargo = deploy/dev/packages.sh build; eval "$$(deploy/dev/rocksdb.sh)"; cargo
 
 .PHONY: help
 help: ## this list

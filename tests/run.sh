@@ -49,6 +49,6 @@ awk '
   END {
     n = split("beside the code,world,simulation,processes", order, ",")
     for (i = 1; i <= n; i++) printf "level %-16s %5d passed, %d failed\n", order[i] ":", passed[order[i]], failed[order[i]]
-    printf "all levels: %d passed, %d failed\n", p, f
+    printf "total: %d passed, %d failed\n", p, f
   }' "$artifacts" "$log"
 exit $status
