@@ -140,28 +140,18 @@ pub fn splice_revision(bytes: &Bytes, revision: Revision) -> Option<Bytes> {
     proto::with_resource_version(bytes, version).ok().map(Bytes::from)
 }
 
-/// Appends a stored object as JSON.
-pub fn stored_to_json(bytes: &[u8], revision: Revision, kind: &Kind, out: &mut Vec<u8>) -> Result<()> {
-    let mut object = stored(bytes, kind)?;
-    crate::storage::set_revision(&mut object, revision);
-    json::write(&object, out);
-    Ok(())
-}
-
-/// Appends a stored object as JSON without `apiVersion` and `kind`: an item of a list.
-pub fn stored_to_json_item(bytes: &[u8], revision: Revision, kind: &Kind, out: &mut Vec<u8>) -> Result<()> {
-    let mut object = stored(bytes, kind)?;
-    crate::storage::set_revision(&mut object, revision);
-    if let Value::Map(map) = &mut object {
-        map.remove("apiVersion");
-        map.remove("kind");
-    }
-    json::write(&object, out);
-    Ok(())
-}
-
-fn stored(bytes: &[u8], kind: &Kind) -> Result<Value> {
-    from_storage(bytes, kind).map_err(|e| ApiError::internal(format!("cannot decode a stored object: {e}")))
+/// Appends a stored object as JSON: with `apiVersion` and `kind`, or without, as an item of a list.
+pub fn stored_to_json(
+    bytes: &Bytes,
+    revision: Revision,
+    kind: &Kind,
+    with_type: bool,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let broken =
+        |why: &dyn std::fmt::Display| ApiError::internal(format!("cannot decode a stored object: {why}"));
+    let whole = splice_revision(bytes, revision).ok_or_else(|| broken(&"no metadata"))?;
+    proto::write_json(&whole, kind.catalog, with_type, out).map_err(|e| broken(&e))
 }
 
 /// Parses any JSON.

@@ -121,7 +121,7 @@ impl EventEncoder {
             out.extend_from_slice(b"{\"type\":\"");
             out.extend_from_slice(ty.as_str().as_bytes());
             out.extend_from_slice(b"\",\"object\":");
-            codec::stored_to_json(value, revision, kind, &mut out)?;
+            codec::stored_to_json(value, revision, kind, true, &mut out)?;
             out.extend_from_slice(b"}\n");
             return Ok(out.into());
         }

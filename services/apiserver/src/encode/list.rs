@@ -236,7 +236,7 @@ impl Iterator for JsonPieces {
 
 fn json_item(form: &Form, record: &Record, out: &mut Vec<u8>) -> Result<()> {
     if form.shape == Shape::Object && form.kind.is_stored_version() {
-        return codec::stored_to_json_item(&record.value, record.mod_revision, &form.kind, out);
+        return codec::stored_to_json(&record.value, record.mod_revision, &form.kind, false, out);
     }
     codec::write_json(&form.item(record)?, out);
     Ok(())

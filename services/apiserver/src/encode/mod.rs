@@ -1,7 +1,7 @@
 //! From trees and stored bytes to answers, in the form that the client wants.
 //!
 //! Answers that hold one object are built whole; lists are encoded while they stream; events are encoded once for
-//! all watchers of the same form. A stored protobuf object is answered by splicing its resourceVersion in.
+//! all watchers of the same form. A stored object is answered by splicing its resourceVersion in, and as JSON without a tree.
 
 pub mod event;
 pub mod list;
@@ -129,10 +129,21 @@ pub fn single(object: &Value, code: u16, cx: &Cx, kind: &Kind) -> Result<Respons
 
 /// An answer with a stored object.
 pub fn record(record: &Record, cx: &Cx, kind: &Kind) -> Result<Response<Body>> {
-    let plain =
-        cx.accept.shape == Shape::Object && cx.accept.media == Media::Protobuf && kind.is_stored_version();
-    if plain && let Some(bytes) = codec::splice_revision(&record.value, record.mod_revision) {
-        return Ok(respond(200, Media::Protobuf.content_type(), bytes));
+    let media = cx.accept.media;
+    let as_stored = cx.accept.shape == Shape::Object && kind.is_stored_version();
+    if as_stored
+        && media == Media::Protobuf
+        && let Some(bytes) = codec::splice_revision(&record.value, record.mod_revision)
+    {
+        return Ok(respond(200, media.content_type(), bytes));
+    }
+    if as_stored && media == Media::Json && !cx.accept.pretty {
+        let mut out = Vec::with_capacity(record.value.len() * 2 + 64);
+        codec::stored_to_json(&record.value, record.mod_revision, kind, true, &mut out)?;
+        out.push(b'\n');
+        let bytes = Bytes::from(out);
+        let response = respond(200, media.content_type(), bytes.clone());
+        return Ok(maybe_gzip(response, &bytes, cx));
     }
     single(&storage::load(record, kind)?, 200, cx, kind)
 }

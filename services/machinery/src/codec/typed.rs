@@ -332,19 +332,11 @@ pub(crate) fn zero(catalog: &Catalog, ty: &FieldType) -> Value {
 }
 
 /// What Go writes for a field that is not set and not left out.
-fn absent(catalog: &Catalog, field: &Field) -> Value {
+pub(crate) fn absent(catalog: &Catalog, field: &Field) -> Value {
     match field.ty {
         _ if field.pointer => Value::Null,
         FieldType::Bytes => Value::Null,
         _ => zero(catalog, &field.ty),
-    }
-}
-
-/// Whether every member is zero, however deep: when Go's `omitzero` leaves a struct out.
-fn deep_zero(value: &Value) -> bool {
-    match value {
-        Value::Map(map) => map.iter().all(|(_, v)| deep_zero(v)),
-        other => other.is_zero(),
     }
 }
 
@@ -381,7 +373,7 @@ impl Slots {
                 if !field.omit_empty {
                     map.push_new(field.name, absent(catalog, field));
                 }
-            } else if !field.omit_empty || field.pointer || !left_out(&value, &field.ty) {
+            } else if !field.omit_empty || field.pointer || !left_out(catalog, &value, &field.ty) {
                 map.push_new(field.name, value);
             }
         }
@@ -392,10 +384,19 @@ impl Slots {
     }
 }
 
-fn left_out(value: &Value, ty: &FieldType) -> bool {
-    match ty {
-        FieldType::Object(_) => deep_zero(value),
-        FieldType::RawExtension | FieldType::FieldsV1 | FieldType::Json => false,
-        _ => value.is_zero(),
+/// Whether Go leaves a value out of JSON where `omitempty` or, for a struct, `omitzero` asks for it.
+pub(crate) fn left_out(catalog: &Catalog, value: &Value, ty: &FieldType) -> bool {
+    match (ty, value) {
+        (FieldType::Object(id), Value::Map(map)) if !catalog.ty(*id).union => {
+            let ty = catalog.ty(*id);
+            // A zero struct shows what is never left out, at its zero. Whatever else it shows is set: a pointer to zero and a
+            // map with empty values, too.
+            map.iter().all(|(name, value)| {
+                let field = ty.position(name).map(|at| &ty.fields[at]);
+                field.is_some_and(|field| !field.omit_empty && *value == absent(catalog, field))
+            })
+        }
+        (FieldType::RawExtension | FieldType::FieldsV1 | FieldType::Json, _) => false,
+        (_, value) => value.is_zero(),
     }
 }

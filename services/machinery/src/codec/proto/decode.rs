@@ -21,12 +21,7 @@ use crate::{Catalog, FieldType, TypeDef, TypeId, Value, quantity};
 /// [`DecodeError::NoKind`] if the catalog has no such kind, [`DecodeError::Proto`] if the bytes are broken.
 pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<(TypeId, Value), DecodeError> {
     let envelope = envelope::open(bytes)?;
-    let ty = catalog
-        .type_of(envelope.api_version, envelope.kind)
-        .ok_or_else(|| DecodeError::NoKind {
-            api_version: envelope.api_version.into(),
-            kind: envelope.kind.into(),
-        })?;
+    let ty = envelope.type_in(catalog)?;
     let def = catalog.ty(ty);
     let text = |known: &'static str, text: &str| -> Value {
         Value::Str(if known == text {
@@ -37,12 +32,7 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<(TypeId, Value), Decode
     };
     let api_version = text(def.api_version.unwrap_or(""), envelope.api_version);
     let kind = text(def.go_name(), envelope.kind);
-    let mut decoder = Decoder {
-        catalog,
-        slots: Slots::default(),
-        depth: 0,
-    };
-    let value = decoder.object(def, envelope.raw, Some((api_version, kind)))?;
+    let value = Decoder::new(catalog).object(def, envelope.raw, Some((api_version, kind)))?;
     Ok((ty, value))
 }
 
@@ -51,21 +41,35 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<(TypeId, Value), Decode
 /// # Errors
 /// [`DecodeError::Proto`] if the bytes are broken.
 pub fn decode_message(bytes: &[u8], catalog: &Catalog, ty: TypeId) -> Result<Value, DecodeError> {
-    Decoder {
-        catalog,
-        slots: Slots::default(),
-        depth: 0,
-    }
-    .object(catalog.ty(ty), bytes, None)
+    Decoder::new(catalog).object(catalog.ty(ty), bytes, None)
 }
 
-struct Decoder<'c> {
+pub(super) struct Decoder<'c> {
     catalog: &'c Catalog,
     slots: Slots,
     depth: usize,
 }
 
 impl<'c> Decoder<'c> {
+    pub(super) fn new(catalog: &'c Catalog) -> Self {
+        Self {
+            catalog,
+            slots: Slots::default(),
+            depth: 0,
+        }
+    }
+
+    /// One value of an object that stands this deep.
+    pub(super) fn value_at(
+        &mut self,
+        depth: usize,
+        ty: &'c FieldType,
+        item: Item<'_>,
+    ) -> Result<Value, DecodeError> {
+        self.depth = depth;
+        self.one(ty, item)
+    }
+
     fn object(
         &mut self,
         ty: &'c TypeDef,
@@ -230,8 +234,12 @@ impl<'c> Decoder<'c> {
                 _ => return Err(DecodeError::Proto("wrong wire type")),
             },
             FieldType::Bytes => Value::Str(STANDARD.encode(item.bytes()?).into()),
-            FieldType::Time => moment(item.bytes()?, false)?,
-            FieldType::MicroTime => moment(item.bytes()?, true)?,
+            FieldType::Time | FieldType::MicroTime => {
+                match moment(item.bytes()?, matches!(ty, FieldType::MicroTime))? {
+                    Some(text) => Value::Str(text.into()),
+                    None => Value::Null,
+                }
+            }
             FieldType::Duration => {
                 let nanos = Reader::new(item.bytes()?)
                     .find(1)?
@@ -287,9 +295,10 @@ fn text(s: &str) -> Cow<'static, str> {
     }
 }
 
-fn moment(bytes: &[u8], micro: bool) -> Result<Value, DecodeError> {
+/// The text of a time; `None` is the zero time, which JSON shows as null.
+pub(super) fn moment(bytes: &[u8], micro: bool) -> Result<Option<String>, DecodeError> {
     if bytes.is_empty() {
-        return Ok(Value::Null);
+        return Ok(None);
     }
     let reader = Reader::new(bytes);
     let seconds = reader.find(1)?.map_or(Ok(0), |item| item.int())? as i64;
@@ -299,9 +308,5 @@ fn moment(bytes: &[u8], micro: bool) -> Result<Value, DecodeError> {
         return Err(DecodeError::Proto("time out of range"));
     }
     let moment = Moment { seconds, nanos };
-    Ok(if moment.is_zero() {
-        Value::Null
-    } else {
-        Value::Str(moment.text(micro).into())
-    })
+    Ok((!moment.is_zero()).then(|| moment.text(micro)))
 }

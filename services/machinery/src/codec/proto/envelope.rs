@@ -2,6 +2,7 @@
 
 use super::super::DecodeError;
 use super::wire::{Reader, put_bytes, put_message};
+use crate::{Catalog, TypeId};
 
 /// The first bytes of every envelope.
 pub const MAGIC: &[u8; 4] = b"k8s\0";
@@ -15,6 +16,21 @@ pub struct Envelope<'a> {
     pub kind: &'a str,
     /// The object's message.
     pub raw: &'a [u8],
+}
+
+impl Envelope<'_> {
+    /// The type of what is inside.
+    ///
+    /// # Errors
+    /// [`DecodeError::NoKind`] if the catalog has no such kind.
+    pub(super) fn type_in(&self, catalog: &Catalog) -> Result<TypeId, DecodeError> {
+        catalog
+            .type_of(self.api_version, self.kind)
+            .ok_or_else(|| DecodeError::NoKind {
+                api_version: self.api_version.into(),
+                kind: self.kind.into(),
+            })
+    }
 }
 
 /// Opens an envelope.

@@ -9,9 +9,11 @@ mod encode;
 mod envelope;
 pub mod frame;
 mod peek;
+mod text;
 pub(crate) mod wire;
 
 pub use decode::{decode, decode_message};
 pub use encode::{EncodeError, encode, encode_message};
 pub use envelope::{Envelope, MAGIC, open, wrap};
 pub use peek::{Meta, OwnerRef, peek_json, peek_meta, with_resource_version};
+pub use text::write_json;
