@@ -21,22 +21,10 @@ struct World {
 impl World {
     /// `None`, with the reason printed, where this machine cannot run the test; on CI that is a failure.
     fn new(tag: u8) -> Option<Self> {
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
-            .into_iter()
-            .map(Path::new)
-            .find(|p| p.exists());
-        let problem = if !nix::unistd::geteuid().is_root() {
-            Some("not root")
-        } else if busybox.is_none() {
-            Some("no busybox")
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{problem}");
-            eprintln!("skipped: {problem}");
+        if !needs::root_with(&["busybox"]) {
             return None;
         }
+        let busybox = needs::program("busybox");
         // Not under /tmp, which may be an overlay or a tmpfs without the features of an upper directory.
         let dir = tempfile::Builder::new()
             .prefix("marina-test")

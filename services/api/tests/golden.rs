@@ -16,11 +16,9 @@ fn goldens() -> Option<PathBuf> {
     let beside = here.ancestors().map(|dir| dir.join("shared").join(inside));
     let found = by_env.into_iter().chain(beside).find(|dir| dir.is_dir());
     if found.is_none() {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "the golden objects are missing"
-        );
-        eprintln!("skipped: no shared/{inside} beside the repository (or in MARINA_SHARED)");
+        needs::skip(&format!(
+            "no shared/{inside} beside the repository (or in MARINA_SHARED)"
+        ));
     }
     found
 }

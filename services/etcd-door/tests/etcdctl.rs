@@ -16,13 +16,6 @@ use tokio::process::Command;
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-fn upstream(name: &str) -> Option<PathBuf> {
-    let own = std::env::var_os("MARINA_UPSTREAM_DIR").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = own.into_iter().chain(std::env::split_paths(&path));
-    dirs.map(|dir| dir.join(name)).find(|file| file.is_file())
-}
-
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 fn issue(authority: &Authority, names: Vec<SanType>) -> (rcgen::Certificate, KeyPair) {
@@ -122,8 +115,7 @@ async fn door(program: PathBuf, dir: &Path, shutdown: &Shutdown) -> Etcdctl {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcdctl_reads_writes_watches_and_leases() {
-    let Some(program) = upstream("etcdctl") else {
-        println!("skipped: there is no etcdctl in MARINA_UPSTREAM_DIR or on the PATH");
+    let Some(program) = needs::upstream("etcdctl") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

@@ -11,15 +11,7 @@ struct Namespaces(Vec<String>);
 
 impl Namespaces {
     fn new(names: &[&str]) -> Option<Self> {
-        let tools = ["ip", "nft"]
-            .iter()
-            .all(|t| Command::new(t).arg("-V").output().is_ok());
-        if !nix::unistd::geteuid().is_root() || !tools {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "needs root, ip and nft"
-            );
-            eprintln!("skipped: needs root, ip and nft");
+        if !needs::root_with(&["ip", "nft"]) {
             return None;
         }
         let made = Self(

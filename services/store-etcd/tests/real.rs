@@ -1,7 +1,6 @@
 //! The store's contract on a real etcd. Upstream's binaries are judges, not dependencies: they are taken from
 //! `MARINA_UPSTREAM_DIR` or the PATH, and without them the test is skipped.
 
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,13 +8,6 @@ use store_api::Store;
 use store_api::suite::{self, Traits};
 use store_etcd::{EtcdStore, Layout};
 use tonic::transport::{Channel, Endpoint};
-
-fn upstream(name: &str) -> Option<PathBuf> {
-    let own = std::env::var_os("MARINA_UPSTREAM_DIR").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = own.into_iter().chain(std::env::split_paths(&path));
-    dirs.map(|dir| dir.join(name)).find(|file| file.is_file())
-}
 
 struct Etcd {
     process: Child,
@@ -89,8 +81,7 @@ impl Etcd {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_etcd_keeps_the_contract() {
-    let Some(binary) = upstream("etcd") else {
-        println!("skipped: there is no etcd in MARINA_UPSTREAM_DIR or on the PATH");
+    let Some(binary) = needs::upstream("etcd") else {
         return;
     };
     let etcd = Etcd::start(&binary);

@@ -3,8 +3,8 @@
 //!
 //! Each step is a command line, whether it has to succeed, and what it has to say.
 
-use clients::{Plane, Said, run, skip};
-use std::path::{Path, PathBuf};
+use clients::{Plane, Said, run};
+use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -30,17 +30,6 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: misspelt, lables: {a: b}}
 "#;
-
-fn kubectls() -> Vec<PathBuf> {
-    if let Ok(list) = std::env::var("MARINA_KUBECTLS") {
-        return std::env::split_paths(&list).collect();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|d| d.join("kubectl"))
-        .find(|f| f.is_file());
-    found.into_iter().collect()
-}
 
 struct Kubectl<'a> {
     program: &'a Path,
@@ -87,11 +76,7 @@ impl Kubectl<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_creates_looks_changes_and_deletes() {
-    let programs = kubectls();
-    if programs.is_empty() {
-        return skip("no kubectl in PATH or MARINA_KUBECTLS", true);
-    }
-    for program in &programs {
+    for program in &needs::kubectls() {
         let plane = Plane::start().await;
         for (name, text) in [("app.yaml", APP), ("misspelt.yaml", MISSPELT)] {
             std::fs::write(plane.folder().join(name), text).expect("the folder can be written");

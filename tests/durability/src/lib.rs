@@ -6,7 +6,6 @@
 pub mod objects;
 
 use client::{Client, Config, HttpTransport};
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,13 +14,6 @@ use std::time::{Duration, Instant};
 
 /// How long a program may take to be ready: debug builds on busy machines are slow.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// Says why a test is skipped; fails where everything has to be there.
-pub fn skip(why: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
-    // Past the capture of the test's output, which is shown only of tests that fail.
-    let _printed = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
-}
 
 /// A program of this repository; `None` after it was said that the test is skipped.
 pub fn program(name: &str) -> Option<PathBuf> {
@@ -32,23 +24,11 @@ pub fn program(name: &str) -> Option<PathBuf> {
     });
     let path = dir.map(|dir| dir.join(name)).filter(|path| path.is_file());
     if path.is_none() {
-        skip(&format!(
+        needs::skip(&format!(
             "{name} is not built: cargo build -p {name}, or set MARINA_BIN_DIR"
         ));
     }
     path
-}
-
-/// A tool of the system; `None` after it was said that the test is skipped.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file());
-    if found.is_none() {
-        skip(&format!("{name} is not installed"));
-    }
-    found
 }
 
 /// A port that was free a moment ago.

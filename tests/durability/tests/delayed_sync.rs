@@ -1,6 +1,6 @@
 //! The disk's syncs take long (strace holds them back): no write is acknowledged before its sync has returned.
 
-use durability::{Marina, Process, objects, skip, tool};
+use durability::{Marina, Process, objects};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,7 +60,9 @@ fn traced(pid: u32) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_is_acknowledged_before_its_sync_has_returned() {
-    let Some(strace) = tool("strace") else { return };
+    let Some(strace) = needs::program("strace") else {
+        return needs::skip("strace is not installed");
+    };
     let Some(marina) = Marina::new() else { return };
     let process = marina.start();
     let client = marina.cluster("synced");
@@ -72,7 +74,7 @@ async fn no_write_is_acknowledged_before_its_sync_has_returned() {
     timed(0).await;
     let log = tempfile::NamedTempFile::new().unwrap();
     let Some(strace) = Strace::attach(&strace, &process, log.path()) else {
-        return skip("strace may not attach to another process here");
+        return needs::skip("strace may not attach to another process here");
     };
     let mut quickest = Duration::MAX;
     for n in 1..=8 {

@@ -15,7 +15,6 @@ pub use host::Leftovers;
 pub use http::get;
 pub use program::{Forward, Program, wait_for};
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,9 +35,6 @@ pub struct World {
 
 /// The reason why this machine cannot run these tests, if there is one.
 fn problem(bin: &Path) -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("not root".into());
-    }
     let missing = ["marinad", "marina", "marina-node"]
         .into_iter()
         .find(|p| !bin.join(p).exists());
@@ -48,16 +44,7 @@ fn problem(bin: &Path) -> Option<String> {
             bin.join(missing).display()
         ));
     }
-    ["ip", "nft", "mmdebstrap"]
-        .into_iter()
-        .find(|p| program::find(p).is_none())
-        .map(|p| format!("no {p} on PATH"))
-}
-
-fn skip(reason: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
-    // Past the capture of the test's output, which is shown only of tests that fail.
-    let _printed = std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
+    needs::missing_of_root(&["ip", "nft", "mmdebstrap"])
 }
 
 fn bin_dir() -> PathBuf {
@@ -69,25 +56,13 @@ fn bin_dir() -> PathBuf {
     me.ancestors().nth(2).unwrap_or(Path::new("target/debug")).into()
 }
 
-/// The kubectls to try; none is a reason to skip.
-pub fn kubectls() -> Vec<PathBuf> {
-    let found: Vec<PathBuf> = match std::env::var_os("MARINA_KUBECTLS") {
-        Some(list) => std::env::split_paths(&list).filter(|p| p.exists()).collect(),
-        None => program::find("kubectl").into_iter().collect(),
-    };
-    if found.is_empty() {
-        skip("no kubectl");
-    }
-    found
-}
-
 impl World {
     /// Starts an installation. `tag` is different for each test: it becomes part of name, network and ports. `None`, with the
     /// reason printed, where this machine cannot.
     pub fn start(tag: u8) -> Option<Self> {
         let bin = bin_dir();
         if let Some(reason) = problem(&bin) {
-            skip(&reason);
+            needs::skip(&reason);
             return None;
         }
         // Not under /tmp, which may be an overlay or a tmpfs without the features of an overlay's upper directory.
@@ -105,7 +80,7 @@ impl World {
             before: host::Host::look(),
         };
         if let Err(reason) = world.marinad(&["node-image"]).limit(600).try_run() {
-            skip(&format!("the node image cannot be built: {reason}"));
+            needs::skip(&format!("the node image cannot be built: {reason}"));
             return None;
         }
         // Whatever a killed run of this test left.

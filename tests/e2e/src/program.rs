@@ -1,7 +1,7 @@
 //! Running programs with a time limit, and saying what they said when they fail.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -128,13 +128,6 @@ impl Drop for Forward {
         let _ended = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _status = self.child.wait();
     }
-}
-
-/// The path of a program that is on `PATH`, or where system administrators' programs are.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(|p| Path::new(p).into()));
-    places.map(|dir| dir.join(name)).find(|p| p.is_file())
 }
 
 /// Asks again and again until there is an answer; panics when it takes too long.

@@ -1,6 +1,6 @@
 //! What users must not notice: the service is killed, a machine is destroyed.
 
-use e2e::{Leftovers, World, get, kubectls, wait_for};
+use e2e::{Leftovers, World, get, wait_for};
 use std::time::Duration;
 
 const SHOP: &str = include_str!("../../../deploy/examples/shop.yaml");
@@ -8,7 +8,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 #[test]
 fn pods_outlive_a_killed_service_a_destroyed_machine_is_replaced_and_nothing_is_left_behind() {
-    let kubectls = kubectls();
+    let kubectls = needs::kubectls();
     let Some(kubectl) = kubectls.first() else { return };
     let Some(mut world) = World::start(2) else { return };
     world.marina("cluster create shop --cloud local").run();

@@ -1,6 +1,6 @@
 //! A user's session, from the first cluster to its deletion, with every kubectl at hand.
 
-use e2e::{Leftovers, World, get, kubectls, wait_for};
+use e2e::{Leftovers, World, get, wait_for};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_session_works_from_the_first_cluster_to_its_deletion() {
-    let kubectls = kubectls();
+    let kubectls = needs::kubectls();
     if kubectls.is_empty() {
         return;
     }

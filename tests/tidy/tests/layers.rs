@@ -8,7 +8,7 @@ use std::collections::HashMap;
 /// Crates in the order of their layers. A crate may use what stands in a lower line, or to its left in its own line
 /// if the line is marked so.
 const ORDER: &[(u64, Inside, &[&str])] = &[
-    (0, Inside::LeftToRight, &["base"]),
+    (0, Inside::LeftToRight, &["base", "needs"]),
     (1, Inside::LeftToRight, &["telemetry", "machinery", "api"]),
     (
         2,
