@@ -19,7 +19,7 @@ else
   flock 9
   if [ ! -e "$lib/librocksdb.a" ]; then
     build=$lib/build
-    echo "building RocksDB once (some 10 minutes on 2 cores)" >&2
+    echo "building RocksDB once (10 to 20 minutes on 2 cores)" >&2
     cargo build --locked --release --package librocksdb-sys --target-dir "$build" >"$lib/log" 2>&1 9>&- &
     cargo=$!
     trap 'kill $cargo 2>/dev/null' EXIT

@@ -10,7 +10,7 @@ step() { printf '\n== %s\n' "$*"; }
 command -v cargo >/dev/null || { echo "Marina needs the Rust toolchain (rustup)." >&2; exit 1; }
 if [ "$(id -u)" = 0 ]; then deploy/dev/packages.sh machines; else deploy/dev/packages.sh build; fi
 
-step "building (goal: 30 minutes from nothing on 2 cores, seconds after that)"
+step "building (25 to 40 minutes from nothing on 2 cores, seconds after that)"
 eval "$(deploy/dev/rocksdb.sh)"
 cargo build --locked --release --package marinad --package marina --package marina-node
 target=${CARGO_TARGET_DIR:-$here/target}
