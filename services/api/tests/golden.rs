@@ -228,6 +228,33 @@ fn objects_with_gaps_become_the_same_text_without_a_tree() {
     assert!(compared == 0 || compared > 2_000, "only {compared} objects");
 }
 
+/// No encoder writes an embedded message twice; the format allows it.
+#[test]
+fn a_list_that_lies_in_two_messages_is_written_whole() {
+    fn message(number: u8, content: &[u8]) -> Vec<u8> {
+        let size = u8::try_from(content.len()).expect("short");
+        [&[number << 3 | 2, size], content].concat()
+    }
+    // ephemeralContainerCommon is 1, in it name is 1 and command is 3; ephemeralContainers is 34 of the spec, which is 2.
+    let common = |word: &[u8]| message(1, &[message(1, b"c"), message(3, word)].concat());
+    let container = [common(b"one"), common(b"two")].concat();
+    let size = u8::try_from(container.len()).expect("short");
+    let spec = [&[0x92, 0x02, size][..], &container].concat();
+    let pod = proto::wrap("v1", "Pod", |out| -> Result<(), ()> {
+        out.extend_from_slice(&message(2, &spec));
+        Ok(())
+    })
+    .expect("nothing fails");
+    let catalog = api::newest();
+    let (_, tree) = proto::decode(&pod, catalog).expect("a pod");
+    let direct = text(&pod, catalog).expect("a pod");
+    assert_eq!(
+        String::from_utf8_lossy(&direct),
+        String::from_utf8_lossy(&json::to_vec(&tree))
+    );
+    assert!(String::from_utf8_lossy(&direct).contains(r#""command":["one","two"]"#));
+}
+
 #[test]
 fn decoding_what_is_canonical_changes_nothing() {
     each(|catalog, golden| {
