@@ -42,22 +42,30 @@ inside)
     if [ -z "$controllers" ]; then at=/sys/fs/cgroup$path; else at=/sys/fs/cgroup/${controllers#name=}$path; unified=''; fi
     # With version 1, the unified hierarchy that is mounted beside it plays no part.
     [ -n "$controllers" ] || [ -f "$at/cgroup.procs" ] || continue
+    # What runs left that were killed together with this script.
+    for old in "$at"/marina-test-*; do
+      if [ -d "$old" ] && [ ! -d "/proc/${old##*-}" ]; then find "$old" -depth -type d -exec rmdir {} + || true; fi
+    done
     mkdir "$at/$name" 2>/dev/null || continue
     groups="$groups $at/$name"
     for f in cpuset.cpus cpuset.mems; do
       if [ -f "$at/$f" ] && [ -f "$at/$name/$f" ]; then cat "$at/$f" >"$at/$name/$f" || true; fi
     done
   done </proc/self/cgroup
-  # The machine is a child, so that the groups can be removed when it has ended.
-  status=0
+  # The machine is a child, so that the groups can be removed when it has ended. TERM comes when the test is killed.
   (
     pid=$(sh -c 'echo $PPID')
     for g in $groups; do echo "$pid" >"$g/cgroup.procs"; done
-    MARINA_TEST_UNIFIED=$unified exec unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child --mount-proc \
-      sh "$0" inside "$@"
-  ) || status=$?
+    MARINA_TEST_UNIFIED=$unified exec setpriv --pdeathsig KILL \
+      unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child --mount-proc sh "$0" inside "$@"
+  ) &
+  machine=$!
+  trap 'kill -KILL $machine' TERM
+  status=0
+  wait $machine || status=$?
+  wait $machine 2>/dev/null || true
   for g in $groups; do
-    for try in 1 2 3 4 5; do
+    for try in $(seq 25); do
       find "$g" -depth -type d -exec rmdir {} + 2>/dev/null && break
       sleep 0.2
     done

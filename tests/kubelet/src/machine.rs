@@ -13,6 +13,8 @@ const ENTER: &str = include_str!("enter.sh");
 const CONFIG: &str = include_str!("../../../node-image/files/etc/containerd/config.toml");
 /// The machine's disk, by which the program knows that it is inside.
 const DIR: &str = "MARINA_TEST_DIR";
+/// How the directory of a run begins; its process and a hyphen follow.
+const PREFIX: &str = "marina-kubelet-";
 /// Where images of nodes are by default; their containerd will do if the host has none.
 const NODE_IMAGES: &str = "/var/lib/marina/images";
 /// Containers that tests use.
@@ -52,8 +54,9 @@ pub fn enter() -> Result<Inside> {
     };
     // Not below /tmp, which may be a tmpfs or an overlay, on which containers' file systems cannot lie.
     let base = std::env::var_os("CARGO_TARGET_TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from);
+    remove_dead(&base);
     let dir = tempfile::Builder::new()
-        .prefix("marina-kubelet-")
+        .prefix(&format!("{PREFIX}{}-", std::process::id()))
         .tempdir_in(base)?;
     let script = dir.path().join("enter.sh");
     std::fs::write(&script, ENTER)?;
@@ -64,7 +67,9 @@ pub fn enter() -> Result<Inside> {
         std::os::unix::fs::symlink(tools.containerd.join(program), bin.join(program))?;
     }
     let path = std::env::var("PATH").unwrap_or_default();
-    let status = Command::new("sh")
+    // When this program is killed, the machine goes with it.
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "sh"])
         .arg(&script)
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
@@ -73,9 +78,23 @@ pub fn enter() -> Result<Inside> {
         .env("PATH", format!("{}:{path}:/usr/sbin:/sbin", bin.display()))
         .stdin(Stdio::null())
         .status()
-        .context("sh")?;
+        .context("setpriv")?;
     let code = status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1);
     Ok(Inside::Ended(code.into()))
+}
+
+/// Removes what runs left behind that were killed: their directories, for their namespaces died with them.
+fn remove_dead(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let of = name
+            .to_str()
+            .and_then(|n| n.strip_prefix(PREFIX)?.split_once('-'));
+        if of.is_some_and(|(process, _)| !Path::new("/proc").join(process).exists()) {
+            // Left to the next run if it fails.
+            let _removed = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// What the host must have.
@@ -88,9 +107,8 @@ struct Tools {
 
 impl Tools {
     fn find() -> Result<Self, String> {
-        let uid = Command::new("id").arg("-u").output().map_err(|e| e.to_string())?;
-        if uid.stdout.trim_ascii() != b"0" {
-            return Err("needs root".into());
+        if let Some(missing) = needs::missing_of_root(&["runc", "unshare", "setpriv", "nft", "ip"]) {
+            return Err(missing);
         }
         let mut roots = vec![PathBuf::from("/")];
         let images = std::env::var_os("MARINA_IMAGE_DIR").map_or_else(|| NODE_IMAGES.into(), PathBuf::from);
@@ -112,21 +130,6 @@ impl Tools {
                 .output()
                 .is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(text))
         };
-        for tool in ["runc", "unshare", "nft", "ip"] {
-            let there = [
-                "/usr/local/sbin",
-                "/usr/local/bin",
-                "/usr/sbin",
-                "/usr/bin",
-                "/sbin",
-                "/bin",
-            ]
-            .iter()
-            .any(|d| Path::new(d).join(tool).exists());
-            if !there {
-                return Err(format!("needs {tool}"));
-            }
-        }
         Ok(Self {
             containerd: find("containerd", &|p| prints(p, &["--version"], "containerd/v2"))?,
             busybox: find("busybox", &|p| {
