@@ -134,10 +134,16 @@ pub fn to_proto(object: &Value, catalog: &Catalog, ty: TypeId) -> Result<Vec<u8>
     )
 }
 
-/// The stored bytes with the resourceVersion inside; `None` if they are no object.
-pub fn splice_revision(bytes: &Bytes, revision: Revision) -> Option<Bytes> {
-    let version = u64::try_from(revision).ok()?;
-    proto::with_resource_version(bytes, version).ok().map(Bytes::from)
+/// The stored bytes with the resourceVersion inside.
+pub fn splice_revision(bytes: &Bytes, revision: Revision) -> Result<Bytes> {
+    let version = u64::try_from(revision).map_err(|e| broken(&e))?;
+    proto::with_resource_version(bytes, version)
+        .map(Bytes::from)
+        .map_err(|e| broken(&e))
+}
+
+fn broken(why: &dyn std::fmt::Display) -> ApiError {
+    ApiError::internal(format!("cannot decode a stored object: {why}"))
 }
 
 /// Appends a stored object as JSON: with `apiVersion` and `kind`, or without, as an item of a list.
@@ -148,9 +154,7 @@ pub fn stored_to_json(
     with_type: bool,
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    let broken =
-        |why: &dyn std::fmt::Display| ApiError::internal(format!("cannot decode a stored object: {why}"));
-    let whole = splice_revision(bytes, revision).ok_or_else(|| broken(&"no metadata"))?;
+    let whole = splice_revision(bytes, revision)?;
     proto::write_json(&whole, kind.catalog, with_type, out).map_err(|e| broken(&e))
 }
 

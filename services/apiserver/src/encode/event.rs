@@ -112,8 +112,7 @@ impl EventEncoder {
             && self.accept.media == Media::Protobuf
             && kind.is_stored_version()
         {
-            let object = codec::splice_revision(value, revision)
-                .ok_or_else(|| ApiError::internal("cannot decode a stored object"))?;
+            let object = codec::splice_revision(value, revision)?;
             return Ok(wire::watch_event(ty.as_str(), &object).into());
         }
         if self.accept.shape == Shape::Object && kind.is_stored_version() {

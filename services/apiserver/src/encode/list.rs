@@ -249,7 +249,7 @@ fn protobuf(page: &Page, form: &Form) -> Result<Response<Body>> {
         .iter()
         .map(|record| {
             let whole = if form.kind.is_stored_version() {
-                codec::splice_revision(&record.value, record.mod_revision).ok_or_else(broken)?
+                codec::splice_revision(&record.value, record.mod_revision)?
             } else {
                 let object = storage::load(record, &form.kind)?;
                 codec::to_proto(&object, form.kind.catalog, form.kind.resource.ty)

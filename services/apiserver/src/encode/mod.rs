@@ -131,21 +131,21 @@ pub fn single(object: &Value, code: u16, cx: &Cx, kind: &Kind) -> Result<Respons
 pub fn record(record: &Record, cx: &Cx, kind: &Kind) -> Result<Response<Body>> {
     let media = cx.accept.media;
     let as_stored = cx.accept.shape == Shape::Object && kind.is_stored_version();
-    if as_stored
-        && media == Media::Protobuf
-        && let Some(bytes) = codec::splice_revision(&record.value, record.mod_revision)
-    {
-        return Ok(respond(200, media.content_type(), bytes));
+    match media {
+        Media::Protobuf if as_stored => {
+            let bytes = codec::splice_revision(&record.value, record.mod_revision)?;
+            Ok(respond(200, media.content_type(), bytes))
+        }
+        Media::Json if as_stored && !cx.accept.pretty => {
+            let mut out = Vec::with_capacity(record.value.len() * 2 + 64);
+            codec::stored_to_json(&record.value, record.mod_revision, kind, true, &mut out)?;
+            out.push(b'\n');
+            let bytes = Bytes::from(out);
+            let response = respond(200, media.content_type(), bytes.clone());
+            Ok(maybe_gzip(response, &bytes, cx))
+        }
+        _ => single(&storage::load(record, kind)?, 200, cx, kind),
     }
-    if as_stored && media == Media::Json && !cx.accept.pretty {
-        let mut out = Vec::with_capacity(record.value.len() * 2 + 64);
-        codec::stored_to_json(&record.value, record.mod_revision, kind, true, &mut out)?;
-        out.push(b'\n');
-        let bytes = Bytes::from(out);
-        let response = respond(200, media.content_type(), bytes.clone());
-        return Ok(maybe_gzip(response, &bytes, cx));
-    }
-    single(&storage::load(record, kind)?, 200, cx, kind)
 }
 
 fn maybe_gzip(response: Response<Body>, bytes: &[u8], cx: &Cx) -> Response<Body> {
