@@ -2,7 +2,7 @@
 //!
 //! A crate's layer stands in its manifest (`[package.metadata.marina] layer = n`); the order inside a layer stands here.
 
-use cargo_metadata::{Metadata, MetadataCommand, Package};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::HashMap;
 
 /// Crates in the order of their layers. A crate may use what stands in a lower line, or to its left in its own line
@@ -111,6 +111,16 @@ fn no_crate_reaches_up() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a test needs of its machine is no concern of a program.
+#[test]
+fn only_tests_ask_what_the_machine_has() {
+    for package in metadata().packages {
+        let used = package.dependencies.iter().find(|d| d.name == "needs");
+        let fine = used.is_none_or(|d| d.kind == DependencyKind::Development || layer(&package) == Some(6));
+        assert!(fine, "{} may use needs in its tests alone", package.name);
+    }
 }
 
 fn allowed_inside(layer: u64, user: &str, used: &str) -> bool {

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
             })
         }
         Ok(Inside::Ended(code)) => code,
-        Ok(Inside::Skipped(why)) if std::env::var("CI").as_deref() == Ok("true") => {
+        Ok(Inside::Skipped(why)) if needs::is_ci() => {
             println!("test pods_run_on_containerd ... FAILED: {why}");
             ExitCode::FAILURE
         }
