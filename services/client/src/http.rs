@@ -29,6 +29,12 @@ use tokio_rustls::TlsConnector;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How much of one answer the server may send before it is read, in bytes.
+const STREAM_WINDOW: u32 = 4 << 20;
+/// The same for all answers of a connection together: so much that a watch which nobody reads for a while never keeps
+/// other answers from coming (RFC 9113, section 5.2). Both are what Go's HTTP/2 client grants. Rejected: hyper's adaptive
+/// window, which begins with 64 KiB for the connection and grows only while everything is read.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 /// How long a token file is believed.
 const TOKEN_FILE: Duration = Duration::from_secs(60);
 
@@ -169,7 +175,8 @@ impl HttpTransport {
             .pool_idle_timeout(Duration::from_secs(90))
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(15))
-            .http2_adaptive_window(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .build(connector.clone());
         Ok((connector, pool))
     }
@@ -378,5 +385,68 @@ impl AsyncWrite for Stream {
             Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use hyper::service::service_fn;
+    use std::convert::Infallible;
+    use std::net::SocketAddr;
+
+    fn body(watch: bool) -> http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible> {
+        if !watch {
+            return Full::new(Bytes::from("an answer")).boxed_unsync();
+        }
+        let chunks = vec![Bytes::from(vec![b'x'; 64 << 10]); 16];
+        let sent = futures::stream::iter(chunks).map(|chunk| Ok(Frame::data(chunk)));
+        StreamBody::new(sent.chain(futures::stream::pending())).boxed_unsync()
+    }
+
+    /// A server that speaks HTTP/2 alone: `/watch` never ends and has sent a MiB; everything else is short.
+    async fn server(keys: &pki::ClusterKeys) -> SocketAddr {
+        let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(keys.serving().unwrap()));
+        let tls = pki::server_config(resolver, &[b"h2"]).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let stream = TokioIo::new(acceptor.accept(tcp).await.unwrap());
+            let answer = service_fn(async |request: Request<hyper::body::Incoming>| {
+                Ok::<_, Infallible>(Response::new(body(request.uri().path() == "/watch")))
+            });
+            let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _client_gone = serving.serve_connection(stream, answer).await;
+        });
+        at
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_nobody_reads_does_not_keep_other_answers_from_coming() {
+        let clock = Clock::system();
+        let names = pki::ServingNames::cluster("cluster.local", &[], &[]);
+        let keys = pki::ClusterKeys::generate(&names, clock.now()).unwrap();
+        let at = server(&keys).await;
+        let config = Config {
+            server: format!("https://{at}"),
+            ca_pem: keys.ca_pem.clone().into_bytes(),
+            ..Config::default()
+        };
+        let transport = HttpTransport::new(config, clock).unwrap();
+        let ask = |path: &'static str| transport.send(Request::get(path).body(Bytes::new()).unwrap());
+        let unread = ask("/watch").await.unwrap();
+        // So much is on its way that a window of 64 KiB is long used up.
+        for _ in 0..3 {
+            let answer = tokio::time::timeout(Duration::from_secs(5), async {
+                ask("/other").await.unwrap().into_body().collect().await.unwrap()
+            });
+            answer.await.expect("an answer beside the unread watch");
+        }
+        drop(unread);
     }
 }
