@@ -6,11 +6,21 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
-/// How long any one tool may take.
+/// How long a tool may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs a program to its end and answers with what it printed; its complaint becomes the error.
 pub(crate) async fn run<A: AsRef<OsStr>>(
+    program: &str,
+    args: &[A],
+    input: &str,
+) -> Result<String, CloudError> {
+    run_within(LIMIT, program, args, input).await
+}
+
+/// [`run`] with a time limit of its own.
+pub(crate) async fn run_within<A: AsRef<OsStr>>(
+    limit: Duration,
     program: &str,
     args: &[A],
     input: &str,
@@ -31,9 +41,9 @@ pub(crate) async fn run<A: AsRef<OsStr>>(
         }
         child.wait_with_output().await
     };
-    let output = tokio::time::timeout(LIMIT, work)
+    let output = tokio::time::timeout(limit, work)
         .await
-        .map_err(|_| fail(format!("took longer than {LIMIT:?}")))?
+        .map_err(|_| fail(format!("took longer than {limit:?}")))?
         .map_err(|e| fail(e.to_string()))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -5,7 +5,7 @@
 //! own lock; different machines proceed side by side.
 
 use crate::machine::{Config, Files, Metadata};
-use crate::records::{io_error, load, save};
+use crate::records::{io_error, load, load_all, save};
 use crate::{LocalCloud, Options, cgroups, image, network};
 use async_trait::async_trait;
 use cloud_api::{
@@ -52,28 +52,35 @@ pub(crate) struct Table {
 }
 
 #[derive(Debug)]
-struct Machine {
+pub(crate) struct Machine {
     record: Mutex<Record>,
-    /// Held while the machine is started or ended.
-    work: tokio::sync::Mutex<()>,
+    /// Held while the machine is started or ended, or a volume is attached or detached.
+    pub(crate) work: tokio::sync::Mutex<()>,
+}
+
+impl Machine {
+    fn new(record: Record) -> Self {
+        Self {
+            record: Mutex::new(record),
+            work: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn zone(&self) -> String {
+        self.record.lock().spec.zone.clone()
+    }
+
+    pub(crate) fn is_terminating(&self) -> bool {
+        self.record.lock().terminating
+    }
 }
 
 impl Table {
     pub(crate) fn load(options: &Options) -> Result<Self> {
         let dir = options.state_dir.join("machines");
-        fs::create_dir_all(&dir).map_err(io_error(format!("create {}", dir.display())))?;
         let mut machines = BTreeMap::new();
-        for entry in fs::read_dir(&dir)
-            .map_err(io_error("read the machines' directory"))?
-            .flatten()
-        {
-            if let Some(record) = load::<Record>(&entry.path().join("machine.json"))? {
-                let machine = Machine {
-                    record: Mutex::new(record.clone()),
-                    work: tokio::sync::Mutex::new(()),
-                };
-                machines.insert(record.id, Arc::new(machine));
-            }
+        for (_, record) in load_all::<Record>(&dir, "machine.json")? {
+            machines.insert(record.id.clone(), Arc::new(Machine::new(record)));
         }
         Ok(Self {
             dir,
@@ -85,7 +92,7 @@ impl Table {
         self.machines.lock().is_empty()
     }
 
-    fn find(&self, id: &str) -> Result<Arc<Machine>> {
+    pub(crate) fn find(&self, id: &str) -> Result<Arc<Machine>> {
         self.machines
             .lock()
             .get(id)
@@ -95,6 +102,11 @@ impl Table {
 
     fn dir_of(&self, id: &str) -> PathBuf {
         self.dir.join(id)
+    }
+
+    /// The process id of a machine's init, if it runs.
+    pub(crate) fn running(&self, id: &str) -> Option<i32> {
+        running(&self.dir_of(id))
     }
 
     /// The machine whose identity document this is.
@@ -220,10 +232,7 @@ impl LocalCloud {
         let dir = inner.machines.dir_of(&id);
         fs::create_dir_all(&dir).map_err(io_error(format!("create {}", dir.display())))?;
         save(&dir.join("machine.json"), &record)?;
-        let machine = Arc::new(Machine {
-            record: Mutex::new(record),
-            work: tokio::sync::Mutex::new(()),
-        });
+        let machine = Arc::new(Machine::new(record));
         machines.insert(id, machine.clone());
         Ok(machine)
     }
@@ -258,6 +267,7 @@ impl LocalCloud {
             },
             cloud: options.name.clone(),
             layers: record.layers.clone(),
+            volumes: self.plug_all(&record.id).await?,
         };
         let files = Files(&dir);
         save(&files.config(), &config)?;
@@ -295,8 +305,8 @@ impl LocalCloud {
         network::attach(options, &record.id, record.address, pid).await
     }
 
-    /// Kills a machine's init, which ends everything in it, waits until that is so and removes its control groups (a v2 group
-    /// that once passed controllers down takes no process any more).
+    /// Kills a machine's init, which ends everything in it, waits until that is so, and removes its control groups (a v2 group
+    /// that once passed controllers down takes no process any more) and its volumes' devices.
     async fn stop(&self, id: &str) -> Result<()> {
         let dir = &self.0.machines.dir_of(id);
         let deadline = tokio::time::Instant::now() + END_PATIENCE;
@@ -319,7 +329,14 @@ impl LocalCloud {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Ok(())
+        // What was mounted in the machine goes a moment after its last process.
+        loop {
+            match self.unplug_all(id).await {
+                Err(CloudError::NotReady(_)) if tokio::time::Instant::now() < deadline => {}
+                outcome => return outcome,
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn end(&self, id: &str) -> Result<()> {
@@ -336,6 +353,7 @@ impl LocalCloud {
         }
         save(&dir.join("machine.json"), &record)?;
         self.stop(id).await?;
+        self.release_all(id)?;
         network::detach(&self.0.options, id).await?;
         let doomed = dir.clone();
         tokio::task::spawn_blocking(move || fs::remove_dir_all(&doomed))

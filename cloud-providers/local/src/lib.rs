@@ -23,12 +23,13 @@ mod instances;
 mod machine;
 mod network;
 mod records;
+mod volumes;
 
 pub use balancers::BalancerService;
 pub use image::{BuildOptions, build_node_image, node_image_busybox};
 pub use machine::entry as machine_entry;
 
-use cloud_api::{Cloud, CloudError, Identity, Images, InstanceType, Instances, LoadBalancers};
+use cloud_api::{Cloud, CloudError, Identity, Images, InstanceType, Instances, LoadBalancers, Volumes};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ pub struct Options {
     pub types: Vec<InstanceType>,
     /// How many machines may exist.
     pub max_machines: usize,
+    /// How many volumes may exist, and how many snapshots.
+    pub max_volumes: usize,
     /// The program that becomes a machine's init: this and `launch <dir>` or `init <dir>`; it must end in [`machine_entry`].
     pub launcher: Vec<OsString>,
     /// A registry (`http://10.250.0.1:5000`) that machines ask before an image's own.
@@ -80,6 +83,7 @@ impl Options {
                 size("large", 4000, 8),
             ],
             max_machines: 64,
+            max_volumes: 256,
             launcher: vec!["/proc/self/exe".into(), "machine".into()],
             registry: None,
         }
@@ -100,6 +104,7 @@ struct Inner {
     options: Options,
     machines: instances::Table,
     balancers: balancers::Table,
+    volumes: volumes::Table,
 }
 
 impl LocalCloud {
@@ -122,10 +127,12 @@ impl LocalCloud {
         }
         let machines = instances::Table::load(&options)?;
         let balancers = balancers::Table::load(&options)?;
+        let volumes = volumes::Table::load(&options)?;
         Ok(Self(Arc::new(Inner {
             options,
             machines,
             balancers,
+            volumes,
         })))
     }
 
@@ -185,6 +192,9 @@ impl Cloud for LocalCloud {
         Some(self)
     }
     fn load_balancers(&self) -> Option<&dyn LoadBalancers> {
+        Some(self)
+    }
+    fn volumes(&self) -> Option<&dyn Volumes> {
         Some(self)
     }
     fn images(&self) -> Option<&dyn Images> {

@@ -4,8 +4,8 @@
 
 use base::{ClusterId, Shutdown};
 use cloud_api::{
-    Cloud, HealthCheck, InstanceSpec, InstanceState, Listener, LoadBalancerSpec, Protocol, Tags, Target,
-    conformance,
+    Cloud, CloudError, HealthCheck, InstanceSpec, InstanceState, Listener, LoadBalancerSpec, Protocol, Tags,
+    Target, VolumeSpec, VolumeState, conformance,
 };
 use cloud_local::{LocalCloud, Options};
 use std::path::{Path, PathBuf};
@@ -41,13 +41,15 @@ impl World {
             "dev",
             "run",
             "tmp",
+            "mnt",
             "var/lib",
         ] {
             std::fs::create_dir_all(root.join(d)).unwrap();
         }
         std::fs::copy(busybox?, root.join("bin/busybox")).unwrap();
         for applet in [
-            "sh", "ip", "sleep", "hostname", "httpd", "echo", "cat", "ps", "touch", "ls",
+            "sh", "ip", "sleep", "hostname", "httpd", "echo", "cat", "ps", "touch", "ls", "mkdir", "mount",
+            "sync",
         ] {
             std::os::unix::fs::symlink("/bin/busybox", root.join("bin").join(applet)).unwrap();
         }
@@ -209,6 +211,130 @@ async fn machines_outlive_the_program_and_a_load_balancer_reaches_them() {
     shutdown.trigger();
     service.await.unwrap();
     balancers.delete(&ClusterId::management(), "web").await.unwrap();
+}
+
+/// The loop devices on a file, as the kernel knows them.
+fn loop_devices(disk: &Path) -> String {
+    let listed = std::process::Command::new("losetup")
+        .arg("--associated")
+        .arg(disk)
+        .output();
+    String::from_utf8(listed.unwrap().stdout).unwrap()
+}
+
+/// Waits until the machine's console has this line so many times, and answers with all of it.
+async fn console(cloud: &LocalCloud, machine: &str, line: &str, times: usize) -> String {
+    let mut text = String::new();
+    for _ in 0..200 {
+        text = String::from_utf8(cloud.instances().unwrap().console(machine).await.unwrap()).unwrap();
+        if text.lines().filter(|l| *l == line).count() >= times {
+            return text;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the console of {machine} has {line:?} less than {times} times:\n{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_machine_wrote_to_a_volume_is_read_by_the_next_one_and_never_by_two_at_once() {
+    let Some(world) = World::new(203) else { return };
+    let Some(mkfs) = needs::program("mkfs.ext4") else {
+        return;
+    };
+    // Each machine shows what others left on the volume, and signs.
+    let sign = "#!/bin/sh\n(until mount -t ext4 /dev/vol-* /mnt; do sleep 0.05; done\n\
+                cat /mnt/signed; hostname >>/mnt/signed; sync; echo signed) 2>/dev/null &\n";
+    let mut cloud = world.open().await;
+    let in_zone = |name: &str, zone: &str| InstanceSpec {
+        zone: zone.into(),
+        ..spec(name, sign)
+    };
+    let first = cloud
+        .instances()
+        .unwrap()
+        .create(&in_zone("m1", "a"))
+        .await
+        .unwrap();
+    let second = cloud
+        .instances()
+        .unwrap()
+        .create(&in_zone("m2", "a"))
+        .await
+        .unwrap();
+    let far = cloud
+        .instances()
+        .unwrap()
+        .create(&in_zone("m3", "b"))
+        .await
+        .unwrap();
+
+    let wanted = VolumeSpec {
+        name: "data".into(),
+        zone: "a".into(),
+        size: (16 << 20) - 1,
+        snapshot: None,
+        tags: Tags::new(),
+        token: "data".into(),
+    };
+    let volume = cloud.volumes().unwrap().create(&wanted).await.unwrap();
+    assert_eq!(volume.size, 16 << 20, "rounded up");
+    let disk = world
+        .options
+        .state_dir
+        .join("volumes")
+        .join(&volume.id)
+        .join("disk");
+    let made = std::process::Command::new(mkfs).arg("-q").arg(&disk).status();
+    assert!(made.unwrap().success());
+    let refused = cloud.volumes().unwrap().attach(&volume.id, &far.id).await;
+    assert!(matches!(refused, Err(CloudError::Invalid(_))), "{refused:?}");
+    let device = cloud
+        .volumes()
+        .unwrap()
+        .attach(&volume.id, &first.id)
+        .await
+        .unwrap();
+    console(&cloud, &first.id, "signed", 1).await;
+
+    // In use it is neither taken away nor given to another, whoever asks.
+    drop(cloud);
+    cloud = world.open().await;
+    let volumes = cloud.volumes().unwrap();
+    for refused in [
+        volumes.detach(&volume.id, &first.id).await,
+        volumes.attach(&volume.id, &second.id).await.map(drop),
+        volumes.delete(&volume.id).await,
+    ] {
+        assert!(matches!(refused, Err(CloudError::NotReady(_))), "{refused:?}");
+    }
+    // Where the filesystem cannot copy it in one moment, no snapshot is taken.
+    if let Err(refused) = volumes.snapshot(&volume.id, &Tags::new(), &"s".into()).await {
+        assert!(matches!(refused, CloudError::NotReady(_)), "{refused:?}");
+        assert_eq!(volumes.snapshots(&Tags::new()).await.unwrap(), vec![]);
+    }
+    let state = volumes.get(&volume.id).await.unwrap().state;
+    let instance = first.id.clone();
+    assert_eq!(state, VolumeState::Attached { instance, device });
+
+    // It grows under the machine's eyes, and is there again after a reboot.
+    volumes.resize(&volume.id, 32 << 20).await.unwrap();
+    let known = loop_devices(&disk);
+    let name = known.split(':').next().unwrap().strip_prefix("/dev/").unwrap();
+    let sectors = std::fs::read_to_string(format!("/sys/class/block/{name}/size")).unwrap();
+    assert_eq!(sectors.trim(), "65536");
+    cloud.instances().unwrap().reboot(&first.id).await.unwrap();
+    let text = console(&cloud, &first.id, "signed", 2).await;
+    assert_eq!(text.matches("\nm1\n").count(), 1, "{text}");
+
+    cloud.instances().unwrap().terminate(&first.id).await.unwrap();
+    assert_eq!(
+        volumes.get(&volume.id).await.unwrap().state,
+        VolumeState::Available
+    );
+    assert_eq!(loop_devices(&disk), "");
+    volumes.attach(&volume.id, &second.id).await.unwrap();
+    let text = console(&cloud, &second.id, "signed", 1).await;
+    assert!(text.contains("m1\nm1\nsigned\n"), "{text}");
 }
 
 /// An HTTP GET that is repeated until it succeeds.

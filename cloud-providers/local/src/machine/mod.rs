@@ -7,6 +7,8 @@ mod init;
 mod launch;
 mod root;
 
+pub(crate) use root::{make_device, metadata_id};
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -35,6 +37,15 @@ pub(crate) struct Metadata {
     pub(crate) registry: Option<String>,
 }
 
+/// A block device that the machine is given, by its number on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Device {
+    /// Its name in `/dev`.
+    pub(crate) name: String,
+    pub(crate) major: u64,
+    pub(crate) minor: u64,
+}
+
 /// How the machine is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Config {
@@ -43,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) cloud: String,
     /// The image's directories, topmost first.
     pub(crate) layers: Vec<PathBuf>,
+    /// The devices of the volumes that are attached to it.
+    pub(crate) volumes: Vec<Device>,
 }
 
 /// The files of a machine's directory.

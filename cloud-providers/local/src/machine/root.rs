@@ -1,6 +1,6 @@
 //! The machine's root filesystem: an overlay on the node image, and everything that is mounted on it.
 
-use super::{Config, Context, Files, MachineError};
+use super::{Config, Context, Device, Files, MachineError, Metadata};
 use crate::cgroups;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -54,6 +54,9 @@ pub(super) fn enter(dir: &Path, config: &Config) -> Result<(), MachineError> {
         "mode=755,size=64k,nr_inodes=2048",
     )?;
     devices(&root.join("dev"))?;
+    for volume in &config.volumes {
+        make_device(&root.join("dev"), volume)?;
+    }
     special(
         "dev/pts",
         "devpts",
@@ -121,6 +124,13 @@ fn devices(dev: &Path) -> Result<(), MachineError> {
     Ok(())
 }
 
+/// Makes the node of a block device in this directory.
+pub(crate) fn make_device(dev: &Path, device: &Device) -> Result<(), MachineError> {
+    let mode = Mode::from_bits_truncate(0o660);
+    let number = makedev(device.major, device.minor);
+    mknod(&dev.join(&device.name), SFlag::S_IFBLK, mode, number).context(format!("mknod {}", device.name))
+}
+
 /// Shows the machine its own part of each hierarchy, at the place where the host has the whole.
 fn control_groups(root: &Path, config: &Config) -> Result<(), MachineError> {
     for hierarchy in cgroups::hierarchies().context("read mountinfo")? {
@@ -138,6 +148,15 @@ fn control_groups(root: &Path, config: &Config) -> Result<(), MachineError> {
     Ok(())
 }
 
+/// Where a machine reads what the cloud says of it.
+const METADATA: &str = "run/marina/metadata.json";
+
+/// The id of the machine whose root this is; `None` if it is no machine's, or not built yet.
+pub(crate) fn metadata_id(root: &Path) -> Option<String> {
+    let document = fs::read(root.join(METADATA)).ok()?;
+    serde_json::from_slice(&document).ok().map(|m: Metadata| m.id)
+}
+
 /// Writes what the machine knows of itself.
 fn describe(root: &Path, files: &Files<'_>, config: &Config) -> Result<(), MachineError> {
     let put = |path: &str, bytes: &[u8]| {
@@ -152,12 +171,9 @@ fn describe(root: &Path, files: &Files<'_>, config: &Config) -> Result<(), Machi
     };
     let meta = &config.metadata;
     let document = serde_json::to_vec_pretty(meta).map_err(|e| MachineError::Other(e.to_string()))?;
-    put("run/marina/metadata.json", &document)?;
-    fs::set_permissions(
-        root.join("run/marina/metadata.json"),
-        fs::Permissions::from_mode(0o600),
-    )
-    .context("chmod metadata.json")?;
+    put(METADATA, &document)?;
+    fs::set_permissions(root.join(METADATA), fs::Permissions::from_mode(0o600))
+        .context("chmod metadata.json")?;
     let user_data = fs::read(files.user_data()).unwrap_or_default();
     put("run/marina/user-data", &user_data)?;
     fs::set_permissions(
