@@ -3,6 +3,7 @@
 //! One HTTP/2 connection carries the runtime and the image service. It is made at the first call and made again after
 //! the runtime restarts, so a kubelet may start before its runtime.
 
+use crate::traced::Traced;
 use crate::v1::{image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient};
 use hyper_util::rt::TokioIo;
 use std::path::PathBuf;
@@ -27,9 +28,9 @@ pub enum ConnectError {
 #[derive(Clone, Debug)]
 pub struct Runtime {
     /// Sandboxes and containers.
-    pub runtime: RuntimeServiceClient<Channel>,
+    pub runtime: RuntimeServiceClient<Traced<Channel>>,
     /// Images.
-    pub images: ImageServiceClient<Channel>,
+    pub images: ImageServiceClient<Traced<Channel>>,
 }
 
 impl Runtime {
@@ -52,6 +53,7 @@ impl Runtime {
 
     /// Clients over a channel of the caller's.
     pub fn over(channel: Channel) -> Self {
+        let channel = Traced(channel);
         Self {
             runtime: RuntimeServiceClient::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE)

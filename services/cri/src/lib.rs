@@ -4,6 +4,7 @@
 //! both clients on one connection. Server traits are generated too, so that a test can stand in for a runtime.
 
 pub mod connect;
+mod traced;
 
 /// Messages, clients and servers of `runtime.v1`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, rustdoc::all)]
@@ -12,3 +13,4 @@ pub mod v1 {
 }
 
 pub use connect::{ConnectError, Runtime};
+pub use traced::Traced;

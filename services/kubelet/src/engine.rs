@@ -8,7 +8,6 @@ use crate::observed::{Instance, Observed, Sandbox};
 use cri::v1;
 use std::time::Duration;
 use tonic::{Code, Status};
-use tracing::Instrument;
 
 /// Most calls answer at once; upstream's limit for them.
 const SHORT: Duration = Duration::from_secs(120);
@@ -67,7 +66,7 @@ impl Engine {
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
         let started = base::clock::stopwatch();
-        let result = work.instrument(tracing::debug_span!("runtime", operation)).await;
+        let result = work.await;
         self.1.operation(operation, started.elapsed(), result.is_err());
         result
     }

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 /// How many pulls run at once.
 const PARALLEL: usize = 5;
@@ -153,9 +154,12 @@ impl Images {
         }
         pulling();
         let started = base::clock::stopwatch();
+        let span = crate::trace::pull_image(&name);
         let result = self
             .pull(&name, &spec, credentials(&name, secrets), sandbox)
+            .instrument(span.clone())
             .await;
+        crate::trace::outcome(&span, &result);
         if let Err(last) = result {
             let now = self.0.clock.now();
             let mut state = self.0.state.lock();
@@ -214,10 +218,12 @@ impl Images {
             state.pulls.get(&key).cloned().unwrap_or_else(|| {
                 let (engine, slots) = (self.0.engine.clone(), self.0.slots.clone());
                 let (spec, sandbox) = (spec.clone(), sandbox.clone());
-                let work = tokio::spawn(async move {
+                let work = async move {
                     let _slot = slots.acquire().await.map_err(|e| e.to_string())?;
                     pull_with(&engine, &spec, auths, &sandbox).await
-                });
+                };
+                // Part of the trace of whoever asked first.
+                let work = tokio::spawn(work.in_current_span());
                 let pull: Pull = work
                     .map(|r| r.unwrap_or_else(|e| Err(format!("pull ended: {e}"))))
                     .boxed()

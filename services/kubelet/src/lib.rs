@@ -38,6 +38,7 @@ pub mod runtime_events;
 pub mod server;
 mod service;
 pub mod status;
+pub mod trace;
 pub mod volumes;
 pub mod worker;
 

@@ -152,7 +152,7 @@ impl Manager {
             return;
         }
         entry.working = true;
-        let span = tracing::info_span!("pod", pod = key, uid = id);
+        let span = tracing::info_span!(target: "kubelet::log", "pod", pod = key, uid = id);
         let worker = Worker::new(self.0.cx.clone(), entry.inbox.clone(), pod, !inherited);
         let this = self.clone();
         drop(entries);

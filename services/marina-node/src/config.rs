@@ -38,6 +38,20 @@ pub(crate) fn read_config(path: &Path) -> anyhow::Result<NodeConfig> {
     Ok(config)
 }
 
+/// What a node says of itself in its traces, and to whom. `k8s.cluster.name` is the cluster's id, which is what the API
+/// server's spans call it.
+pub(crate) fn telemetry_of(config: Option<&NodeConfig>, node: &str) -> telemetry::Options {
+    let mut options = telemetry::Options::new("marina-node");
+    options.resource.push(("k8s.node.name", node.to_owned()));
+    if let Some(config) = config {
+        options
+            .resource
+            .push(("k8s.cluster.name", config.cluster.clone()));
+        options.endpoint.clone_from(&config.otlp_endpoint);
+    }
+    options
+}
+
 /// The kubelet's settings.
 pub(crate) fn kubelet_options(config: &NodeConfig, machine: &Metadata) -> kubelet::Options {
     let node = &config.node;
@@ -81,18 +95,49 @@ fn cores(milli: u64) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn user_data_and_metadata_make_a_kubelets_settings() {
-        let config: NodeConfig = serde_json::from_str(
-            r#"{"apiVersion":"marina.dev/v1","cluster":"c1",
+    const USER_DATA: &str = r#"{"apiVersion":"marina.dev/v1","cluster":"c1",
                 "node":{"name":"n1","pool":"web","zone":"a","region":"local","instanceType":"small","maxPods":20,
                         "milliCpu":2000,"memory":4294967296},
                 "server":{"address":"10.250.0.1:6443","serverName":"c1.marina.internal"},
                 "network":{"serviceCidr":"10.96.0.0/16","podCidr":"10.244.0.0/16","kubernetesEndpoint":"10.250.255.1:6443",
                            "clusterDns":"10.96.0.10","dnsDomain":"cluster.local"},
-                "caCertificate":"","clientCertificate":"","clientKey":"","servingCertificate":"","servingKey":""}"#,
-        )
-        .unwrap();
+                "caCertificate":"","clientCertificate":"","clientKey":"","servingCertificate":"","servingKey":""}"#;
+
+    fn config(user_data: &str) -> NodeConfig {
+        serde_json::from_str(user_data).unwrap()
+    }
+
+    #[test]
+    fn traces_go_where_the_user_data_says_and_old_user_data_says_nothing() {
+        let old = telemetry_of(Some(&config(USER_DATA)), "n1");
+        assert_eq!(old.endpoint, None);
+        assert_eq!(
+            old.resource,
+            [
+                ("k8s.node.name", "n1".to_owned()),
+                ("k8s.cluster.name", "c1".to_owned())
+            ]
+        );
+        let mut told = config(USER_DATA);
+        assert!(
+            !serde_json::to_string(&told).unwrap().contains("otlp"),
+            "absent, not null"
+        );
+        told.otlp_endpoint = Some("http://10.250.0.1:4317".into());
+        let text = serde_json::to_string(&told).unwrap();
+        assert!(
+            text.contains(r#""otlpEndpoint":"http://10.250.0.1:4317""#),
+            "{text}"
+        );
+        assert_eq!(
+            telemetry_of(Some(&config(&text)), "n1").endpoint,
+            told.otlp_endpoint
+        );
+    }
+
+    #[test]
+    fn user_data_and_metadata_make_a_kubelets_settings() {
+        let config = config(USER_DATA);
         let machine: Metadata = serde_json::from_str(
             r#"{"id":"i-1","name":"n1","providerId":"local:///a/i-1","address":"10.250.0.5"}"#,
         )

@@ -1,15 +1,17 @@
 //! `marina-node`: everything a node runs, in one program inside the node image.
 //!
 //! `run` is what the machine's init starts: it turns user data and metadata into options and then runs kubelet, kube-proxy,
-//! network and tunnel. Called under the name `marina` (a link in the plugins' directory) it is the network plugin.
+//! network and tunnel. Traces go where its environment says (`OTEL_EXPORTER_OTLP_ENDPOINT`), or else the user data; a
+//! node whose settings for traces make no sense says so and runs without. Called under the name `marina` (a link in the plugins' directory) it is the network plugin.
 
 mod config;
 mod run;
 
-use base::{Shutdown, telemetry};
+use base::Shutdown;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use telemetry::Guard;
 
 #[derive(Parser)]
 #[command(name = "marina-node", version, about = "A node of a Marina cluster")]
@@ -59,11 +61,11 @@ fn main() -> ExitCode {
     if node_network::cni::is_call() {
         return node_network::cni::main();
     }
-    telemetry::init(telemetry::Format::Text, "info");
     match start(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            // Logs may not have been set up yet.
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -83,6 +85,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
                 manifests,
                 runtime,
             } => {
+                let _traces = telemetry(config::telemetry_of(None, &node));
                 let settings = run::Settings {
                     kubelet_only: true,
                     runtime_socket: runtime,
@@ -94,6 +97,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Kubelet(files) => (files, true),
         };
         let config = config::read_config(&files.config)?;
+        let _traces = telemetry(config::telemetry_of(Some(&config), &config.node.name));
         let machine = config::read_metadata(&files.metadata)?;
         let settings = run::Settings {
             kubelet_only,
@@ -102,6 +106,13 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         };
         run::run(config, machine, settings, shutdown).await
     })
+}
+
+/// Logs, and traces if they are asked for. Traces that cannot be sent stop no node.
+fn telemetry(options: telemetry::Options) -> Option<Guard> {
+    telemetry::init(&options)
+        .inspect_err(|error| tracing::error!("{error}; the node runs without traces"))
+        .ok()
 }
 
 async fn stop_on_signal(shutdown: Shutdown) {

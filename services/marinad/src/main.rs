@@ -63,11 +63,12 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         // The exporter of traces needs the runtime; what it still holds is sent when the guard is dropped.
-        let format = match std::env::var("MARINA_LOG_FORMAT").as_deref() {
-            Ok("json") => telemetry::Format::Json,
-            _ => telemetry::Format::Text,
-        };
-        let _traces = telemetry::init("marinad", format, "info,openraft=warn")?;
+        let mut settings = telemetry::Options::new("marinad");
+        settings.filter = "info,openraft=warn";
+        if std::env::var("MARINA_LOG_FORMAT").as_deref() == Ok("json") {
+            settings.format = telemetry::Format::Json;
+        }
+        let _traces = telemetry::init(&settings)?;
         match command {
             Command::Dev(options) => dev::run(options).await,
             Command::Store(options) => store_role::run(options).await,

@@ -20,6 +20,8 @@ pub(crate) struct UserData {
     pub(crate) domain: String,
     pub(crate) endpoint: SocketAddr,
     pub(crate) region: String,
+    /// Where nodes send traces.
+    pub(crate) otlp_endpoint: Option<String>,
     pub(crate) types: Vec<InstanceType>,
 }
 
@@ -77,6 +79,7 @@ impl NodeUserData for UserData {
             client_key: client.key_pem(),
             serving_certificate: serving.cert_pem(),
             serving_key: serving.key_pem(),
+            otlp_endpoint: self.otlp_endpoint.clone(),
         };
         serde_json::to_vec(&config).map_err(|e| failed(&e))
     }

@@ -30,6 +30,9 @@ pub struct NodeConfig {
     pub serving_certificate: String,
     /// Its key, PEM (PKCS #8).
     pub serving_key: String,
+    /// Where the node sends traces, OTLP over gRPC: `http://HOST:PORT` or `https://HOST:PORT`. Absent: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// The only value of [`NodeConfig::api_version`].

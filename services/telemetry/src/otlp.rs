@@ -1,9 +1,12 @@
 //! Spans to an OTLP collector.
 
+use crate::{Endpoint, EndpointError, Options};
 use base::telemetry::{Format, filter};
 use base::trace::{Propagation, Propagator, TRACEPARENT};
+use opentelemetry::KeyValue;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -11,6 +14,7 @@ use std::time::Duration;
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -19,7 +23,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 const FLUSH: Duration = Duration::from_secs(3);
 /// Spans of our own crates; not those of the HTTP stack, which would trace their own export.
 const SPANS: &str = "off,marinad=trace,marina_node=trace,apiserver=trace,provider=trace,scheduler=trace,controllers=trace,\
-    cloud_controllers=trace,runtime=trace,kubelet=trace,store_raft=trace,tunnel=trace,client=trace";
+    cloud_controllers=trace,runtime=trace,kubelet=trace,store_raft=trace,tunnel=trace,client=trace,cri=trace";
 
 /// Why traces cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,9 @@ pub enum SetupError {
     /// Endpoint, headers or TLS settings that make no sense.
     #[error("cannot export traces: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The endpoint that the process was given.
+    #[error("cannot export traces: {0}")]
+    Endpoint(#[from] EndpointError),
 }
 
 /// Sends what is left when it is dropped.
@@ -59,13 +66,19 @@ pub(crate) fn wanted() -> bool {
     set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 }
 
-/// An exporter that the environment describes. Spans wait in a bounded queue and are dropped beyond it.
-pub(crate) fn provider(service: &'static str) -> Result<SdkTracerProvider, SetupError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
+/// An exporter that the environment describes, or else the options. Spans wait in a bounded queue and are dropped beyond it.
+pub(crate) fn provider(options: &Options) -> Result<SdkTracerProvider, SetupError> {
+    let mut exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic();
+    if let Some(endpoint) = options.endpoint.as_deref().filter(|_| !wanted()) {
+        exporter = exporter.with_endpoint(endpoint.parse::<Endpoint>()?.to_string());
+    }
+    let exporter = exporter.build()?;
     let mut resource = Resource::builder();
     if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
-        resource = resource.with_service_name(service);
+        resource = resource.with_service_name(options.service);
     }
+    let more = options.resource.iter();
+    resource = resource.with_attributes(more.map(|(key, value)| KeyValue::new(*key, value.clone())));
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_resource(resource.build())
@@ -79,7 +92,7 @@ pub(crate) fn install(provider: &SdkTracerProvider, format: Format, default_filt
         .with_tracer(provider.tracer("marina"))
         .with_location(false)
         .with_threads(false)
-        .with_filter(spans);
+        .with_filter(spans.and(filter_fn(|span| !span.target().ends_with("::log"))));
     let propagation = Propagation::new(W3c(TraceContextPropagator::new())).with_filter(LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(traces).with(propagation);
     let lines = fmt::layer().with_writer(std::io::stderr);

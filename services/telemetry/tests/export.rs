@@ -1,45 +1,30 @@
 //! From a span to a collector over a real socket, with a parent that came in a header.
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use collector::{Collector, Span};
 use std::process::Command;
-use tokio::sync::mpsc;
-use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-struct Collector(mpsc::UnboundedSender<ExportTraceServiceRequest>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0
-            .send(request.into_inner())
-            .map_err(|_| Status::unavailable("the test is over"))?;
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
+/// Where the child process is told to send its spans by its options.
+const GIVEN: &str = "TEST_ENDPOINT";
 
 /// What runs in the child process, whose environment names the collector: settings of a process are read once, at its start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
-    if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_none() {
+    let given = std::env::var(GIVEN).ok();
+    if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_none() && given.is_none() {
         assert!(
             base::trace::traceparent().is_none(),
             "nothing is installed without an endpoint"
         );
         return;
     }
-    let guard = telemetry::init("marinad", telemetry::Format::Text, "info").unwrap();
-    let span = tracing::debug_span!(target: "apiserver", "request", cluster = "a");
+    let mut options = telemetry::Options::new("marinad");
+    options.endpoint = given;
+    options.resource = vec![("k8s.node.name", "n1".into())];
+    let guard = telemetry::init(&options).unwrap();
+    let for_logs = tracing::info_span!(target: "apiserver::log", "context");
+    let span = for_logs.in_scope(|| tracing::debug_span!(target: "apiserver", "request", cluster = "a"));
     base::trace::accept(&span, PARENT);
     async {
         let inner = tracing::debug_span!(target: "apiserver", "store");
@@ -58,6 +43,10 @@ async fn child() {
     }
     .instrument(span)
     .await;
+    assert!(
+        for_logs.in_scope(base::trace::traceparent).is_none(),
+        "context of log lines is no span"
+    );
     let hostile = tracing::debug_span!(target: "apiserver", "hostile");
     base::trace::accept(&hostile, "00-zz-\u{1F600}");
     drop(hostile);
@@ -65,47 +54,45 @@ async fn child() {
     tokio::task::spawn_blocking(move || drop(guard)).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_span_reaches_the_collector_as_a_child_of_the_caller_s() {
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = socket.local_addr().unwrap();
-    let (sender, mut received) = mpsc::unbounded_channel();
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(socket);
-    tokio::spawn(
-        tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(Collector(sender)))
-            .serve_with_incoming(incoming),
-    );
-    let me = std::env::current_exe().unwrap();
-    let done = tokio::task::spawn_blocking(move || {
-        Command::new(me)
-            .args(["child", "--exact", "--nocapture"])
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{at}"))
-            .output()
-            .unwrap()
-    })
-    .await
-    .unwrap();
+/// The spans of the child with these variables, of which `{}` is where the collector listens.
+fn spans_with(environment: &[(&str, &str)]) -> Vec<Span> {
+    let collector = Collector::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    let here = format!("http://{}", collector.address());
+    let done = Command::new(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--nocapture"])
+        .envs(environment.iter().map(|(k, v)| (k, v.replace("{}", &here))))
+        .output()
+        .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let mut spans = Vec::new();
-    while let Ok(request) = received.try_recv() {
-        for resource in request.resource_spans {
-            let name = resource
-                .resource
-                .iter()
-                .flat_map(|r| &r.attributes)
-                .find(|a| a.key == "service.name");
-            assert!(format!("{name:?}").contains("marinad"));
-            spans.extend(resource.scope_spans.into_iter().flat_map(|s| s.spans));
-        }
-    }
+    collector.spans()
+}
+
+#[test]
+fn a_span_reaches_the_collector_as_a_child_of_the_caller_s() {
+    let spans = spans_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "{}")]);
     let names: Vec<_> = spans.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(spans.len(), 3, "{names:?}");
     let find = |name: &str| spans.iter().find(|s| s.name == name).unwrap();
     let (request, store) = (find("request"), find("store"));
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    assert_eq!(hex(&request.trace_id), "0af7651916cd43dd8448eb211c80319c");
-    assert_eq!(hex(&request.parent_span_id), "b7ad6b7169203331");
-    assert_eq!(store.parent_span_id, request.span_id);
-    assert!(find("hostile").parent_span_id.is_empty());
+    assert_eq!(request.service(), "marinad");
+    assert_eq!(request.resource["k8s.node.name"], "n1");
+    assert_eq!(request.trace, "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(request.parent, "b7ad6b7169203331");
+    assert_eq!(store.parent, request.id);
+    assert!(find("hostile").parent.is_empty());
+}
+
+#[test]
+fn an_endpoint_of_the_options_holds_unless_the_environment_names_one() {
+    assert_eq!(spans_with(&[(GIVEN, "{}")]).len(), 3);
+    let environment_wins = [("OTEL_EXPORTER_OTLP_ENDPOINT", "{}"), (GIVEN, "no URL at all")];
+    assert_eq!(spans_with(&environment_wins).len(), 3);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_makes_no_sense_is_an_error_and_not_a_panic() {
+    let mut options = telemetry::Options::new("marina-node");
+    options.endpoint = Some("collector:4317".into());
+    let error = telemetry::init(&options).unwrap_err().to_string();
+    assert!(error.contains("collector:4317"), "{error}");
 }

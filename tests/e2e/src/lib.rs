@@ -29,6 +29,7 @@ pub struct World {
     name: String,
     network: String,
     ports: (u16, u16),
+    variables: Vec<(&'static str, String)>,
     marinad: Option<Child>,
     before: host::Host,
 }
@@ -60,6 +61,12 @@ impl World {
     /// Starts an installation. `tag` is different for each test: it becomes part of name, network and ports. `None`, with the
     /// reason printed, where this machine cannot.
     pub fn start(tag: u8) -> Option<Self> {
+        Self::start_with(tag, |_gateway| Vec::new())
+    }
+
+    /// The same, with more variables in the environment of `marinad dev`: made of the address at which its machines see
+    /// the host.
+    pub fn start_with(tag: u8, variables: impl FnOnce(&str) -> Vec<(&'static str, String)>) -> Option<Self> {
         let bin = bin_dir();
         if let Some(reason) = problem(&bin) {
             needs::skip(&reason);
@@ -70,11 +77,13 @@ impl World {
             .prefix("marina-e2e")
             .tempdir_in("/var/tmp")
             .expect("a directory can be made");
+        let network = format!("10.{}", 180 + tag);
         let mut world = Self {
+            variables: variables(&format!("{network}.0.1")),
             dir,
             bin,
             name: format!("e2e{tag}"),
-            network: format!("10.{}", 180 + tag),
+            network,
             ports: (17_400 + u16::from(tag), 16_400 + u16::from(tag)),
             marinad: None,
             before: host::Host::look(),
@@ -100,6 +109,7 @@ impl World {
         command.args(["dev", "--rest-port", &rest, "--api-port", &api]);
         command
             .envs(self.environment())
+            .envs(self.variables.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(errors);

@@ -5,8 +5,10 @@
 
 mod machine;
 mod node;
+mod program;
 mod suite;
 
-pub use machine::{Inside, Machine, enter};
+pub use machine::Machine;
 pub use node::{Node, container, is_ready, phase_of};
-pub use suite::{Case, run};
+pub use program::run;
+pub use suite::Case;

@@ -21,7 +21,7 @@ const NODE_IMAGES: &str = "/var/lib/marina/images";
 const BUSYBOX: &str = oci::seeds::BUSYBOX[0];
 
 /// What became of [`enter`].
-pub enum Inside {
+pub(crate) enum Inside {
     /// This is the inner program; here is its machine.
     Yes(Machine),
     /// This was the outer program, and the inner one has ended.
@@ -44,7 +44,7 @@ impl Drop for Machine {
 }
 
 /// Enters a machine: runs this program again inside one, or, inside, brings containerd up.
-pub fn enter() -> Result<Inside> {
+pub(crate) fn enter() -> Result<Inside> {
     if let Some(dir) = std::env::var_os(DIR) {
         return Ok(Inside::Yes(Machine::start(PathBuf::from(dir))?));
     }
@@ -74,6 +74,8 @@ pub fn enter() -> Result<Inside> {
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .env(DIR, dir.path())
+        // Spans are sent at once rather than every five seconds, where they are.
+        .env("OTEL_BSP_SCHEDULE_DELAY", "200")
         .env("MARINA_TEST_BUSYBOX", &tools.busybox)
         .env("PATH", format!("{}:{path}:/usr/sbin:/sbin", bin.display()))
         .stdin(Stdio::null())

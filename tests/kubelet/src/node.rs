@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use api::core::v1::{ContainerStatus, Event, Node as NodeObject, Pod};
 use auth::User;
 use base::{Clock, Shutdown};
-use client::{Api, Auth, Client, Config, DeleteParams, HttpTransport, ListParams, Patch};
+use client::{Api, Auth, Client, Config, DeleteParams, HttpTransport, ListParams, Patch, Transport};
 use http::Request;
 use hyper_util::rt::TokioIo;
 use runtime::{Informers, RestSource};
@@ -283,6 +283,16 @@ impl Node {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => panic!("{path}: {error}"),
         }
+    }
+
+    /// The same as part of a trace; the status.
+    pub async fn kubelet_traced(&self, path: &str, traceparent: &str) -> u16 {
+        let request = Request::get(path)
+            .header("traceparent", traceparent)
+            .body(bytes::Bytes::new())
+            .expect("a well-formed request");
+        let answer = self.kubelet_api.send(request).await;
+        answer.expect("the kubelet answers").status().as_u16()
     }
 
     /// The log of a container `c`.

@@ -21,7 +21,7 @@ pub struct Case<N> {
 }
 
 /// Runs the cases whose names contain `filter`, all at once, then `alone` one after the other.
-pub async fn run<N: Send + Sync + 'static>(
+pub(crate) async fn run<N: Send + Sync + 'static>(
     node: Arc<N>,
     together: Vec<Case<N>>,
     alone: Vec<Case<N>>,

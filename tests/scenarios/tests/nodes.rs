@@ -95,6 +95,11 @@ async fn kubelet(mut request: Request<Incoming>) -> Result<Response<Body>, Infal
                 .map_err(|never| match never {})
                 .boxed_unsync(),
         ),
+        "/containerLogs/default/web/c?tailLines=7" => {
+            let told = request.headers().get("traceparent").cloned();
+            let told = told.map_or_else(String::new, |v| v.to_str().unwrap().to_owned());
+            Response::new(Full::from(told).map_err(|never| match never {}).boxed_unsync())
+        }
         "/exec/default/web/c?command=tr&command=a%20b&input=1&output=1" => {
             let on = hyper::upgrade::on(&mut request);
             let want = Want {
@@ -498,4 +503,33 @@ async fn a_pod_reaches_its_own_api_server_and_only_as_who_it_is() {
             .is_err()
     );
     scene.world.shutdown.trigger();
+}
+
+/// Every span is recorded; the header tells its name.
+struct Names;
+
+impl base::trace::Propagator for Names {
+    fn accept(&self, _: &tracing::Span, _: &str) {}
+    fn traceparent(&self, span: &tracing::Span) -> Option<String> {
+        span.metadata().map(|m| format!("child-of-{}", m.name()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_a_kubelet_is_a_child_of_the_request() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let subscriber = tracing_subscriber::registry().with(base::trace::Propagation::new(Names));
+    tracing::subscriber::set_global_default(subscriber).expect("no other test here sets one");
+    let scene = Scene::new().await;
+    let client_s_own = [(
+        "traceparent",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )];
+    let answer = scene
+        .admin()
+        .await
+        .send_request(request("GET", &format!("{POD}/log?tailLines=7"), &client_s_own))
+        .await
+        .unwrap();
+    assert_eq!(text(answer).await, (200, "child-of-request".to_owned()));
 }

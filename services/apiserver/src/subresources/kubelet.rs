@@ -114,6 +114,16 @@ impl Kubelet {
     }
 }
 
+/// Makes what a kubelet does for a request a child of the request's span. Not for what is proxied to a tenant's pods: those
+/// are not the operator's to trace.
+pub(super) fn carry_trace(headers: &mut http::HeaderMap) {
+    if let Some(value) = base::trace::traceparent()
+        && let Ok(value) = http::HeaderValue::from_str(&value)
+    {
+        headers.insert(base::trace::TRACEPARENT, value);
+    }
+}
+
 /// The pod of a request.
 pub(super) async fn pod(server: &ApiServer, cx: &Cx) -> Result<Value> {
     let (namespace, name) = (cx.info.namespace.as_str(), cx.info.name.as_str());

@@ -130,6 +130,7 @@ impl Handler for Log {
         let io = kubelet.connect(server, cx).await?;
         let mut ask = Request::new(encode::full(bytes::Bytes::new()));
         *ask.method_mut() = Method::GET;
+        kubelet::carry_trace(ask.headers_mut());
         let answer = upgrade::pass_on(ask, &uri, &kubelet.host(), io)
             .await
             .map_err(remote::upgrade_error)?;

@@ -30,7 +30,7 @@ impl Handler for PortForward {
         server: &ApiServer,
         cx: &Cx,
         kind: &Kind,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Body>> {
         remote::check_upgrade(&request)?;
         kubelet::may_create(server, cx).await?;
@@ -54,6 +54,7 @@ impl Handler for PortForward {
         if websocket::is_websocket(request.headers()) && offered.contains(&PORT_FORWARD_TUNNEL) {
             return unwrap(request, &uri, &kubelet.host(), io).await;
         }
+        kubelet::carry_trace(request.headers_mut());
         upgrade::pass_on(request, &uri, &kubelet.host(), io)
             .await
             .map_err(remote::upgrade_error)
@@ -69,6 +70,7 @@ async fn unwrap(mut request: Request<Body>, uri: &Uri, host: &str, io: BoxIo) ->
         STREAM_PROTOCOL,
         http::HeaderValue::from_static("portforward.k8s.io"),
     );
+    kubelet::carry_trace(&mut headers);
     let asked = upgrade::ask(io, Method::POST, uri, host, headers, "SPDY/3.1").await;
     let backend = match asked.map_err(remote::upgrade_error)? {
         Answer::Refused(response) => return Ok(response),

@@ -80,7 +80,7 @@ impl Handler for Proxy {
         server: &ApiServer,
         cx: &Cx,
         kind: &Kind,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Body>> {
         let path = request.uri().path();
         if cx.info.rest.is_empty()
@@ -109,6 +109,9 @@ impl Handler for Proxy {
             .parse()
             .map_err(|_| ApiError::bad_request("cannot read the path"))?;
         let (io, host) = connect(server, cx, kind).await?;
+        if kind.plural() == "nodes" {
+            kubelet::carry_trace(request.headers_mut());
+        }
         let answer = upgrade::pass_on(request, &target, &host, io).await;
         let mut answer = answer.map_err(remote::upgrade_error)?;
         rewrite_location(&mut answer, &base, &host);

@@ -57,7 +57,7 @@ pub(super) async fn session(
     server: &ApiServer,
     cx: &Cx,
     kind: &Kind,
-    request: Request<Body>,
+    mut request: Request<Body>,
     path: &str,
     command: bool,
 ) -> Result<Response<Body>> {
@@ -123,6 +123,7 @@ pub(super) async fn session(
     if websocket::is_websocket(request.headers()) && websocket::offered(request.headers()).contains(&V5) {
         return translate(request, &uri, &kubelet.host(), io, want).await;
     }
+    kubelet::carry_trace(request.headers_mut());
     upgrade::pass_on(request, &uri, &kubelet.host(), io)
         .await
         .map_err(upgrade_error)
@@ -140,6 +141,7 @@ async fn translate(
         websocket::handshake(request.headers(), &[V5]).map_err(|e| ApiError::bad_request(e.to_string()))?;
     let mut headers = http::HeaderMap::new();
     headers.insert(STREAM_PROTOCOL, http::HeaderValue::from_static(V4));
+    kubelet::carry_trace(&mut headers);
     let answer = upgrade::ask(io, Method::POST, uri, host, headers, "SPDY/3.1")
         .await
         .map_err(upgrade_error)?;

@@ -9,6 +9,7 @@ mod logs;
 mod metrics;
 mod stats;
 mod streaming;
+mod trace;
 
 use crate::context::Context;
 use crate::k8s::Pod;
@@ -30,6 +31,7 @@ use streams::upgrade::Body;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tracing::Instrument;
 
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 512;
@@ -223,8 +225,15 @@ impl Server {
         }
         let parts: Vec<String> = path.split('/').skip(1).map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let span = trace::span(request.method(), request.headers(), &parts);
+        let answer = self.dispatch(request, &parts).instrument(span.clone()).await;
+        trace::outcome(&span, answer.status());
+        answer
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>, parts: &[&str]) -> Response<Body> {
         let get = request.method() == Method::GET;
-        match parts.as_slice() {
+        match parts {
             ["pods" | "runningpods"] | ["pods", ""] if get => self.pods(),
             ["containerLogs", ns, pod, container] if get => {
                 self.container_logs(ns, pod, container, request).await

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
+use tracing::{Instrument, Span};
 
 /// Writes at the same time, for all pods.
 const PARALLEL: usize = 16;
@@ -124,8 +125,15 @@ impl StatusWriter {
             }
             slot.busy = true;
         }
+        // What is being started may wait for this; this may wait for the API server, for hours. So the span is a child by
+        // name and does not hold its parent open.
+        let span = base::trace::traceparent().map_or_else(Span::none, |parent| {
+            let span = crate::trace::write_status();
+            base::trace::accept(&span, &parent);
+            span
+        });
         let (this, key) = (self.clone(), key.to_owned());
-        tokio::spawn(async move { this.write(&key).await });
+        tokio::spawn(async move { this.write(&key).await }.instrument(span));
     }
 
     /// Writes until what is wanted is written.

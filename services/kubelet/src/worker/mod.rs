@@ -18,7 +18,7 @@ use crate::observed::Observed;
 use crate::plan::{KillReason, Memory, Plan, plan};
 use crate::status::{Inputs, compute};
 use crate::volumes::{PodVolumes, Volumes};
-use crate::{config, pods};
+use crate::{config, pods, trace};
 use inbox::{Imposed, Inbox};
 use jiff::{SignedDuration, Timestamp};
 use probing::Probing;
@@ -27,7 +27,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tracing::Instrument;
+use tracing::Span;
 
 /// How often volumes made from API objects are brought up to date.
 const REFRESH: SignedDuration = SignedDuration::from_secs(30);
@@ -75,6 +75,8 @@ pub struct Worker {
     teardown_grace: Option<i64>,
     /// When the kubelet saw the pod, until it runs. For a pod that ran before, nothing is measured.
     starting: Option<std::time::Instant>,
+    /// The span of what is being started, from its first step until nothing of it is under way.
+    sync: Option<Span>,
 }
 
 impl Worker {
@@ -109,6 +111,7 @@ impl Worker {
             cleaned: false,
             teardown_grace: None,
             starting: fresh.then(base::clock::stopwatch),
+            sync: None,
         }
     }
 
@@ -392,7 +395,18 @@ impl Worker {
             wake = self.act(now);
         }
         self.report(now, over && !self.observed.anything_running());
+        if !self.busy.iter().any(|what| is_start(what)) {
+            self.sync = None;
+        }
         earliest(wake, self.deadline_at())
+    }
+
+    /// Makes a span below that of the pod's start, which begins here if it has not.
+    fn in_sync(&mut self, make: impl FnOnce() -> Span) -> Span {
+        let pod = &self.pod;
+        self.sync
+            .get_or_insert_with(|| trace::sync_pod(pod))
+            .in_scope(make)
     }
 
     fn measure_start(&mut self, now: Timestamp) {
@@ -460,6 +474,7 @@ impl Worker {
         self.busy.insert("teardown".to_owned());
         self.teardown_grace = Some(grace);
         let work = stop::pod(self.cx.clone(), self.pod.clone(), self.observed.clone(), grace);
+        let work = trace::noted(trace::sync_terminating_pod(&self.pod), work);
         self.tasks.spawn(async move { Done::TornDown(work.await) });
     }
 
@@ -492,14 +507,18 @@ impl Worker {
         {
             let (cx, pod) = (self.cx.clone(), self.pod.clone());
             let facts = cx.facts_for(&start::pod_ips(&cx, &pod, &self.observed));
-            self.tasks.spawn(async move {
-                Done::Volumes(
-                    cx.volumes
-                        .mount(&pod, &facts)
-                        .await
-                        .map_err(|(volume, e)| (volume, e.to_string())),
-                )
-            });
+            // Bringing the volumes of a running pod up to date starts nothing.
+            let span = if needs_volumes {
+                self.in_sync(trace::mount_volumes)
+            } else {
+                Span::none()
+            };
+            let work = async move {
+                let mounted = cx.volumes.mount(&pod, &facts).await;
+                mounted.map_err(|(volume, e)| (volume, e.to_string()))
+            };
+            let work = trace::noted(span, work);
+            self.tasks.spawn(async move { Done::Volumes(work.await) });
         }
         if let Some(attempt) = plan.create_sandbox {
             if resting.is_none() && self.busy.insert("sandbox".to_owned()) {
@@ -510,9 +529,8 @@ impl Worker {
                         .pod(&self.pod, None, Level::Normal, "SandboxChanged", text);
                 }
                 let work = start::sandbox(self.cx.clone(), self.pod.clone(), attempt);
-                let span = tracing::info_span!("sandbox", attempt);
-                self.tasks
-                    .spawn(async move { Done::Sandbox(work.await) }.instrument(span));
+                let work = trace::noted(self.in_sync(|| trace::create_sandbox(attempt)), work);
+                self.tasks.spawn(async move { Done::Sandbox(work.await) });
             }
             return earliest(wake, resting);
         }
@@ -589,16 +607,14 @@ impl Worker {
             volumes: volumes.clone(),
         };
         let name = name.to_owned();
-        self.tasks.spawn(
-            async move {
-                let span = tracing::info_span!("container", name);
-                let metrics = start.cx.metrics.clone();
-                let result = start::container(start).instrument(span).await.map(Box::new);
-                metrics.container_started(result.is_ok());
-                Done::Started(name, result)
-            }
-            .in_current_span(),
-        );
+        let span = self.in_sync(|| trace::start_container(&name));
+        let metrics = start.cx.metrics.clone();
+        let work = trace::noted(span, start::container(start));
+        self.tasks.spawn(async move {
+            let result = work.await.map(Box::new);
+            metrics.container_started(result.is_ok());
+            Done::Started(name, result)
+        });
         None
     }
 
@@ -674,8 +690,17 @@ impl Worker {
         if status.phase.as_deref() == Some("Running") {
             self.measure_start(now);
         }
-        self.cx.status.set(&self.pod, status);
+        let set = || self.cx.status.set(&self.pod, status);
+        match &self.sync {
+            Some(span) => span.in_scope(set),
+            None => set(),
+        }
     }
+}
+
+/// Whether what is under way starts something; see [`Worker::busy`].
+fn is_start(busy: &str) -> bool {
+    matches!(busy, "volumes" | "sandbox") || busy.starts_with("start ")
 }
 
 fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

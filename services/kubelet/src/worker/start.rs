@@ -34,6 +34,12 @@ impl StartError {
     }
 }
 
+impl crate::trace::Reason for StartError {
+    fn reason(&self) -> String {
+        format!("{}: {}", self.reason, self.message)
+    }
+}
+
 /// A sandbox that is up.
 #[derive(Clone, Debug)]
 pub(super) struct Up {

@@ -13,6 +13,7 @@ impl Worker {
     /// One step towards the end. `None` when the pod is gone; else when to look again.
     pub(super) async fn terminate(&mut self) -> Option<Option<Timestamp>> {
         let now = self.cx.clock.now();
+        self.sync = None;
         self.probing.stopping();
         // A pod that is removed by force gets as little time as was asked for.
         let grace = config::container::grace_period(&self.pod);

@@ -48,6 +48,11 @@ pub(crate) struct Options {
     /// Days that audit logs are kept.
     #[arg(long, default_value_t = 30)]
     audit_log_maxage: u16,
+    /// Where machines send traces of what runs on them: an OTLP collector over gRPC, as the machines reach it, such as
+    /// http://10.250.0.1:4317 for one on this host. A loopback address would be the machine's own. Machines made from now
+    /// on get it; off if absent. Traces of this process itself are turned on by OTEL_EXPORTER_OTLP_ENDPOINT.
+    #[arg(long, env = "MARINA_NODE_OTLP_ENDPOINT", value_name = "URL")]
+    node_otlp_endpoint: Option<telemetry::Endpoint>,
     /// Offer simulated machines alone, even to root.
     #[arg(long)]
     no_local_cloud: bool,

@@ -116,6 +116,7 @@ pub(super) async fn start(options: &Options, state: &StateDir, shutdown: &Shutdo
                 domain: DOMAIN.into(),
                 endpoint: ENDPOINT,
                 region: "local".into(),
+                otlp_endpoint: options.node_otlp_endpoint.as_ref().map(ToString::to_string),
                 types: all
                     .values()
                     .filter_map(|c| c.instances())

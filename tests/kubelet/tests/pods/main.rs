@@ -5,9 +5,8 @@ mod life;
 mod reach;
 mod speed;
 
-use kubelet_tests::{Case, Inside, Node, enter, run};
+use kubelet_tests::{Case, Node, run};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Makes a case of an async function; its name is the function's.
 macro_rules! cases {
@@ -45,47 +44,11 @@ fn alone() -> Vec<Case<Node>> {
 }
 
 fn main() -> ExitCode {
-    if node_network::cni::is_call() {
-        return node_network::cni::main();
-    }
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-'));
-    match enter() {
-        Ok(Inside::Yes(machine)) => {
-            base::telemetry::init(base::telemetry::Format::Text, "warn");
-            let tokio = tokio::runtime::Runtime::new().expect("a runtime can be made");
-            tokio.block_on(async {
-                let node = match Node::start(machine).await {
-                    Ok(node) => Arc::new(node),
-                    Err(error) => {
-                        println!("test the_node_becomes_ready ... FAILED: {error:#}");
-                        return ExitCode::FAILURE;
-                    }
-                };
-                let log = node.clone();
-                run(
-                    node,
-                    together(),
-                    alone(),
-                    filter.as_deref().unwrap_or_default(),
-                    move || log.containerd_log(),
-                )
-                .await
-            })
-        }
-        Ok(Inside::Ended(code)) => code,
-        Ok(Inside::Skipped(why)) if needs::is_ci() => {
-            println!("test pods_run_on_containerd ... FAILED: {why}");
-            ExitCode::FAILURE
-        }
-        Ok(Inside::Skipped(why)) => {
-            println!("skipped: {why}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("test a_machine_can_be_made ... FAILED: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run(
+        || base::telemetry::init(base::telemetry::Format::Text, "warn"),
+        together(),
+        alone(),
+    )
 }
 
 /// A container `c` of busybox that runs a script.
