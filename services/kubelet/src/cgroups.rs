@@ -6,7 +6,7 @@
 
 use crate::k8s::{Pod, uid};
 use crate::resources::{CPU_PERIOD, LinuxResources, Qos, pod_resources, qos};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The path of a pod's group below the mount point, beginning with `/`.
@@ -195,7 +195,12 @@ impl Cgroups {
     fn write(&self, path: &str, r: &LinuxResources) -> io::Result<()> {
         for (controller, file, text) in writes(self.version, r) {
             let target = self.dir(controller, path).join(file);
-            match std::fs::write(&target, &text) {
+            // Not to be created: that a control group has no such file is "not found" only to those who want none made.
+            let written = std::fs::OpenOptions::new()
+                .write(true)
+                .open(&target)
+                .and_then(|mut file| file.write_all(text.as_bytes()));
+            match written {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => {
                     return Err(io::Error::new(
@@ -298,6 +303,8 @@ mod tests {
             std::fs::write(dir.join("cpuset").join(file), "0-1\n").unwrap();
             std::fs::write(dir.join("cpuset/kubepods").join(file), "\n").unwrap();
         }
+        std::fs::create_dir(dir.join("memory/kubepods")).unwrap();
+        std::fs::write(dir.join("memory/kubepods/memory.limit_in_bytes"), "").unwrap();
         let groups = Cgroups::detect(&dir);
         assert_eq!(groups.version(), Version::V1);
         groups
@@ -317,6 +324,19 @@ mod tests {
             std::fs::read_to_string(dir.join("memory/kubepods/memory.limit_in_bytes")).unwrap(),
             "7"
         );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// The kernel refuses to make files in a control group, with "permission denied"; a directory would take them.
+    #[test]
+    fn limits_of_a_controller_that_the_machine_lacks_are_left_out() {
+        let dir = std::env::temp_dir().join(format!("marina-cgroups-{}", uuid()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("cgroup.controllers"), "").unwrap();
+        let groups = Cgroups::detect(&dir);
+        groups.ensure_roots(&LinuxResources::default()).unwrap();
+        assert!(dir.join("kubepods/burstable").is_dir());
+        assert!(!dir.join("kubepods/burstable/cpu.weight").exists());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -1,7 +1,14 @@
 # Runs "$@" as the init of a small machine: own processes, mounts, network, control groups. $MARINA_TEST_DIR is its disk.
 set -eu
+# Gives the groups below this one its controllers, each that the kernel lets it.
+pass_on() { for c in $(cat "$1/cgroup.controllers"); do echo "+$c" >"$1/cgroup.subtree_control" || true; done; }
 case ${1-} in
 inside)
+  shift
+  [ -z "$MARINA_TEST_UNIFIED" ] || echo 0 >"$MARINA_TEST_UNIFIED/cgroup.procs"
+  exec unshare --cgroup sh "$0" rooted "$@"
+  ;;
+rooted)
   shift
   mount --make-rprivate /
   mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
@@ -12,7 +19,7 @@ inside)
     # Controllers can be passed on only by a group without processes.
     mkdir -p /sys/fs/cgroup/init
     while read -r pid; do echo "$pid" >/sys/fs/cgroup/init/cgroup.procs || true; done </sys/fs/cgroup/cgroup.procs
-    for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control || true; done
+    pass_on /sys/fs/cgroup
   else
     while IFS=: read -r _ controllers _; do
       [ -n "$controllers" ] || continue
@@ -36,28 +43,39 @@ inside)
   ;;
 *)
   name=marina-test-$$
-  unified=1
+  unified=yes
   groups=''
   while IFS=: read -r _ controllers path; do
-    if [ -z "$controllers" ]; then at=/sys/fs/cgroup$path; else at=/sys/fs/cgroup/${controllers#name=}$path; unified=''; fi
+    # With version 2 at the top: further down a group has only the controllers that were passed on to it, and those with
+    # processes (any service of systemd's) pass on none.
+    if [ -z "$controllers" ]; then at=/sys/fs/cgroup; else at=/sys/fs/cgroup/${controllers#name=}$path; unified=''; fi
     # With version 1, the unified hierarchy that is mounted beside it plays no part.
     [ -n "$controllers" ] || [ -f "$at/cgroup.procs" ] || continue
     # What runs left that were killed together with this script.
     for old in "$at"/marina-test-*; do
       if [ -d "$old" ] && [ ! -d "/proc/${old##*-}" ]; then find "$old" -depth -type d -exec rmdir {} + || true; fi
     done
+    [ -n "$controllers" ] || pass_on "$at"
     mkdir "$at/$name" 2>/dev/null || continue
     groups="$groups $at/$name"
     for f in cpuset.cpus cpuset.mems; do
       if [ -f "$at/$f" ] && [ -f "$at/$name/$f" ]; then cat "$at/$f" >"$at/$name/$f" || true; fi
     done
   done </proc/self/cgroup
+  unified=${unified:+${groups# }}
   # The machine is a child, so that the groups can be removed when it has ended. TERM comes when the test is killed.
   (
     pid=$(sh -c 'echo $PPID')
-    for g in $groups; do echo "$pid" >"$g/cgroup.procs"; done
+    # With version 2 this process stays outside of the machine's group: inside it could not be seen and not be moved, and a
+    # group with a process passes on no controllers.
+    if [ -n "$unified" ]; then
+      mkdir "$unified/outside"
+      echo "$pid" >"$unified/outside/cgroup.procs"
+    else
+      for g in $groups; do echo "$pid" >"$g/cgroup.procs"; done
+    fi
     MARINA_TEST_UNIFIED=$unified exec setpriv --pdeathsig KILL \
-      unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child --mount-proc sh "$0" inside "$@"
+      unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc sh "$0" inside "$@"
   ) &
   machine=$!
   trap 'kill -KILL $machine' TERM

@@ -1,6 +1,7 @@
 //! A container: command, environment, mounts, limits and identity.
 
 use super::security::{self, ImageUser, SecurityError};
+use crate::cgroups::Version;
 use crate::expand::expand;
 use crate::k8s::{self, Container, EphemeralContainer, Pod};
 use crate::names::{self, Paths};
@@ -30,6 +31,8 @@ pub struct Inputs<'a> {
     pub memory_capacity: i64,
     /// The lowest OOM score that this machine may set.
     pub oom_floor: i64,
+    /// The kernel's interface of control groups; `None` if the kubelet makes none.
+    pub cgroups: Option<Version>,
     /// The directories of the node.
     pub paths: &'a Paths,
 }
@@ -76,6 +79,7 @@ pub fn config(
         (names::GRACE_PERIOD, grace.to_string()),
     ];
     let profiles = inputs.paths.root().join("seccomp");
+    let limits = linux_resources(pod, container, &inputs);
     Ok(ContainerConfig {
         metadata: Some(ContainerMetadata {
             name: container.name.clone(),
@@ -102,12 +106,7 @@ pub fn config(
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         linux: Some(LinuxContainerConfig {
-            resources: Some(linux_resources(
-                pod,
-                container,
-                inputs.memory_capacity,
-                inputs.oom_floor,
-            )),
+            resources: Some(limits),
             security_context: Some(security::container(
                 pod,
                 container,
@@ -122,13 +121,8 @@ pub fn config(
     })
 }
 
-/// The limits of a container as the runtime takes them, also for an update in place.
-pub fn linux_resources(
-    pod: &Pod,
-    container: &Container,
-    memory_capacity: i64,
-    oom_floor: i64,
-) -> LinuxContainerResources {
+/// The limits of a container as the runtime takes them.
+fn linux_resources(pod: &Pod, container: &Container, inputs: &Inputs<'_>) -> LinuxContainerResources {
     let r = resources::container_resources(container.resources.as_ref());
     let hugepage_limits = container
         .resources
@@ -143,13 +137,17 @@ pub fn linux_resources(
                 limit,
             })
         });
+    // Where the kernel can, a container out of memory ends as a whole rather than losing some process of it: the kubelet's
+    // configuration `singleProcessOOMKill` is false by default on version 2.
+    let unified = (inputs.cgroups == Some(Version::V2)).then(|| ("memory.oom.group".into(), "1".into()));
     LinuxContainerResources {
         cpu_period: resources::CPU_PERIOD,
         cpu_quota: r.cpu_quota,
         cpu_shares: r.cpu_shares,
         memory_limit_in_bytes: r.memory_limit,
-        oom_score_adj: resources::oom_score_adj(pod, container, memory_capacity, oom_floor),
+        oom_score_adj: resources::oom_score_adj(pod, container, inputs.memory_capacity, inputs.oom_floor),
         hugepage_limits: hugepage_limits.collect(),
+        unified: unified.into_iter().collect(),
         ..Default::default()
     }
 }

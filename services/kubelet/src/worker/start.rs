@@ -1,5 +1,6 @@
 //! Starting: the pod's directories, volumes and sandbox at once, then each container.
 
+use crate::cgroups::Cgroups;
 use crate::config::container::{self as container_config, Inputs};
 use crate::config::sandbox as sandbox_config;
 use crate::context::Context;
@@ -176,6 +177,7 @@ pub(super) async fn container(s: Start) -> Result<Instance, StartError> {
         target: target.as_deref(),
         memory_capacity: cx.memory_capacity,
         oom_floor: cx.oom_floor,
+        cgroups: cx.cgroups.as_ref().map(Cgroups::version),
         paths: &cx.paths,
     };
     let config = container_config::config(pod, c, inputs).map_err(|e| config_error(e.to_string()))?;

@@ -2,6 +2,7 @@
 
 mod config;
 mod life;
+mod limits;
 mod reach;
 mod speed;
 
@@ -27,6 +28,9 @@ fn together() -> Vec<Case<Node>> {
         config::a_container_sees_configuration_secrets_and_itself,
         config::environment_limits_and_users_are_what_the_spec_says,
         config::a_missing_config_map_holds_the_container_until_it_comes,
+        limits::limits_stand_in_the_groups_of_a_pod_and_of_its_container,
+        limits::a_container_that_takes_more_memory_than_its_limit_is_killed,
+        limits::a_container_that_wants_more_cpu_than_its_limit_is_held_back_and_seen,
         reach::logs_can_be_read_by_tail_and_of_the_previous_container,
         reach::a_command_in_a_container_has_its_streams_and_exit_code,
         reach::probes_decide_readiness_and_restarts,
