@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +78,10 @@ pub(crate) fn enter(hierarchies: &[Hierarchy], cloud: &str, id: &str, limits: Li
     Ok(())
 }
 
+/// How long a process may sit in a group before it must be out of it: the launcher of a machine, which init can neither see nor
+/// move, ends by itself when it gets the CPU.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Gives all of a v2 group's controllers to its children. Processes in the group (the root of a container is no true root)
 /// are moved into a leaf first, for the kernel refuses otherwise.
 pub(crate) fn pass_down(group: &Path) -> io::Result<()> {
@@ -91,7 +96,8 @@ pub(crate) fn pass_down(group: &Path) -> io::Result<()> {
     }
     let leaf = group.join("init");
     fs::create_dir_all(&leaf)?;
-    for _ in 0..50 {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         for pid in fs::read_to_string(group.join("cgroup.procs"))?.split_whitespace() {
             // A process that has ended meanwhile, or a kernel thread, cannot be moved and does not matter.
             let _gone = fs::write(leaf.join("cgroup.procs"), pid);
@@ -99,7 +105,7 @@ pub(crate) fn pass_down(group: &Path) -> io::Result<()> {
         if fs::write(&control, &wanted).is_ok() {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     fs::write(&control, &wanted)
 }

@@ -168,6 +168,7 @@ async fn machines_outlive_the_program_and_a_load_balancer_reaches_them() {
     assert_eq!(found.state, InstanceState::Running);
     assert_eq!(instances.create(&spec("m1", serve)).await.unwrap().id, made.id);
     assert!(instances.create(&spec("m1", "other")).await.is_err());
+    assert_limited(&world.options.name, &found.id);
 
     let target = Target {
         addr: (found.address.unwrap(), 8080).into(),
@@ -335,6 +336,33 @@ async fn what_a_machine_wrote_to_a_volume_is_read_by_the_next_one_and_never_by_t
     volumes.attach(&volume.id, &second.id).await.unwrap();
     let text = console(&cloud, &second.id, "signed", 1).await;
     assert!(text.contains("m1\nm1\nsigned\n"), "{text}");
+}
+
+/// The type `small` stands in the machine's control groups; on version 2 what runs inside can set limits of its own, since
+/// the machine's processes sit in a group below.
+fn assert_limited(cloud: &str, id: &str) {
+    let read = |controller: &str, file: &str| {
+        let path = Path::new("/sys/fs/cgroup")
+            .join(controller)
+            .join(cloud)
+            .join(id)
+            .join(file);
+        std::fs::read_to_string(&path).map(|text| text.trim().to_owned())
+    };
+    const MEMORY: &str = "2147483648";
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        assert_eq!(read("memory", "memory.limit_in_bytes").unwrap(), MEMORY);
+        assert_eq!(read("cpu", "cpu.cfs_quota_us").unwrap(), "100000");
+        return;
+    }
+    assert_eq!(read("", "memory.max").unwrap(), MEMORY);
+    assert_eq!(read("", "cpu.max").unwrap(), "100000 100000");
+    assert_eq!(read("", "cgroup.procs").unwrap(), "");
+    assert_ne!(read("", "init/cgroup.procs").unwrap(), "");
+    let passed_down = read("", "cgroup.subtree_control").unwrap();
+    for controller in ["cpu", "memory", "pids"] {
+        assert!(passed_down.split(' ').any(|c| c == controller), "{passed_down}");
+    }
 }
 
 /// An HTTP GET that is repeated until it succeeds.
