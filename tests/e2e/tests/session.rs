@@ -177,7 +177,7 @@ fn inside(world: &World, kubectl: &Path, run: &dyn Fn(&str) -> String, contains:
     assert_eq!(get(&local, "/version").as_deref(), Some("v1\n"));
     drop(forward);
 
-    // Another pod, started by hand, reaches the Service and the API server.
+    // Another pod, started by hand, reaches the Service and the API server. It waits for a line, so that kubectl is attached.
     let said = world
         .kubectl(
             kubectl,
@@ -192,9 +192,10 @@ fn inside(world: &World, kubectl: &Path, run: &dyn Fn(&str) -> String, contains:
                 "--",
                 "sh",
                 "-c",
-                "sleep 1; wget -qO- http://shop/version; echo | nc -w 3 kubernetes.default 443 >/dev/null && echo reached",
+                "read go; wget -qO- http://shop/version; echo | nc -w 3 kubernetes.default 443 >/dev/null && echo reached",
             ],
         )
+        .input("go\n")
         .run();
     assert!(said.contains("v1") && said.contains("reached"), "{said}");
 }
