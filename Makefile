@@ -22,6 +22,10 @@ down: ## stop it; data stays
 test: ## every test that fits this machine (what is skipped says why)
 	@tests/run.sh
 
+.PHONY: vm-test
+vm-test: ## the tests that need most of a kernel, in a fresh Debian 12 with cgroup v2 (QEMU)
+	@tests/vm/run.sh $(ARGS)
+
 .PHONY: clients
 clients: ## other languages' clients and kubectl against a cluster in process (downloads them)
 	@tests/clients/run

@@ -5,22 +5,8 @@
 # they fail instead. The programs of the tests with processes are built first, with the same profile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [ "$(id -u)" = 0 ]; then deploy/dev/packages.sh test; else deploy/dev/packages.sh build; fi
-eval "$(deploy/dev/rocksdb.sh)"
-target=${CARGO_TARGET_DIR:-$PWD/target}
+source tests/build.sh
 log=$target/test.log
-artifacts=$target/test-artifacts.json
-
-cargo test --locked --workspace --no-run
-cargo build --locked --workspace --bins
-export MARINA_BIN_DIR=$target/debug
-if [ "$(id -u)" = 0 ]; then
-  # containerd 2 comes out of the node image: tests of the kubelet use it on this host, tests of sessions boot it.
-  export MARINA_IMAGE_DIR=$target/debug/e2e-images
-  "$target/debug/marinad" node-image --state-dir "$target/debug/e2e-state"
-fi
-# Which package each test program belongs to: cargo says it only in JSON.
-cargo test --locked --workspace --no-run --message-format json 2>/dev/null >"$artifacts"
 status=0
 cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
 
