@@ -131,9 +131,12 @@ pub(crate) fn make_device(dev: &Path, device: &Device) -> Result<(), MachineErro
     mknod(&dev.join(&device.name), SFlag::S_IFBLK, mode, number).context(format!("mknod {}", device.name))
 }
 
-/// Shows the machine its own part of each hierarchy, at the place where the host has the whole.
+/// Shows the machine its own part of each hierarchy, at the place where the host has the whole. Beside hierarchies of version 1
+/// that of version 2 is left out, whatever controllers the host has left to it: crun refuses to work with both.
 fn control_groups(root: &Path, config: &Config) -> Result<(), MachineError> {
-    for hierarchy in cgroups::hierarchies().context("read mountinfo")? {
+    let all = cgroups::hierarchies().context("read mountinfo")?;
+    let legacy = all.iter().any(|h| !h.unified);
+    for hierarchy in all.into_iter().filter(|h| !(legacy && h.unified)) {
         let from = hierarchy.mount.join(&config.cloud).join(&config.metadata.id);
         let to = root.join(hierarchy.mount.strip_prefix("/").unwrap_or(&hierarchy.mount));
         if !from.exists() {
