@@ -2,15 +2,16 @@
 //!
 //! Upstream asks for the runtime's default profile, which is about 400 system calls on three architectures; building
 //! that filter took some 20 of the 67 ms of runc's call that makes a sandbox (one timeline). The pause program calls
-//! `pause` and nothing else, so it gets a list of its own: what `runc init` does between the filter and the program's
-//! first instruction, and what the program does. Smaller, thus faster **and** stricter: no sockets, no mounts, no
+//! `pause` and nothing else, so it gets a list of its own: what the OCI runtimes (crun, runc) do between the filter and the
+//! program's first instruction, and what the program does. Smaller, thus faster **and** stricter: no sockets, no mounts, no
 //! tracing, no keys, no eBPF. Rejected: no filter at all, which is as fast.
 
 use crate::names::Paths;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Go's runtime in `runc init`, its last steps (descriptors, capabilities, ids, directory, `execve`), then `pause`.
+/// Go's runtime in `runc init`, its last steps (descriptors, capabilities, ids, directory, `execve`; crun's are among them),
+/// then `pause`.
 const ALLOWED: &str = "
     access arch_prctl brk capget capset chdir clock_getres clock_gettime clock_nanosleep clone clone3
     close close_range dup dup2 dup3 epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 execve
