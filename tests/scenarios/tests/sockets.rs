@@ -147,3 +147,32 @@ async fn a_stop_ends_watches_and_the_listener() {
         .expect("it ends")
         .expect("no panic");
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_connections_that_are_kept_for_later() {
+    let world = World::on(Clock::system(), apiserver::Options::default());
+    let t = world.cluster("a").await;
+    let socket = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback can be bound");
+    let address = socket.local_addr().expect("it is bound");
+    let running = tokio::spawn(Listener::new(world.server.clone(), socket).run(world.shutdown.clone()));
+    let config = config(&t.cluster.keys.ca_pem, None);
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let name = rustls::pki_types::ServerName::try_from("a.marina.test").expect("a valid name");
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    let mut kept = connector.connect(name, stream).await.expect("the name is known");
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .expect("it is open");
+    let mut answer = [0; 1024];
+    let read = kept.read(&mut answer).await.expect("an answer");
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
+
+    world.shutdown.trigger();
+    tokio::time::timeout(Duration::from_secs(5), running)
+        .await
+        .expect("it ends")
+        .expect("no panic");
+    assert_eq!(kept.read(&mut answer).await.expect("a clean end"), 0);
+}

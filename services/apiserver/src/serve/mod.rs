@@ -14,9 +14,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,7 +27,7 @@ pub use tls::TlsConfigs;
 use tunnel::TunnelServer;
 
 /// Connections of one listener at a time.
-const MAX_CONNECTIONS: usize = 50_000;
+const MAX_CONNECTIONS: u32 = 50_000;
 /// How long open requests may take after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -67,8 +67,7 @@ impl Listener {
 
     /// Accepts connections until the stop; then waits for open requests, watches being ended at once.
     pub async fn run(self, shutdown: Shutdown) {
-        let graceful = Arc::new(GracefulShutdown::new());
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -97,14 +96,13 @@ impl Listener {
                 tracing::debug!(%peer, %local, "a connection to an address that is not served");
                 continue;
             }
-            let (server, configs, graceful) = (self.server.clone(), self.configs.clone(), graceful.clone());
+            let (server, configs) = (self.server.clone(), self.configs.clone());
             let (tunnels, shutdown) = (self.tunnels.clone(), shutdown.clone());
             tokio::spawn(async move {
                 let _place = place;
                 let door = Door {
                     server,
                     configs,
-                    graceful,
                     tunnels,
                     shutdown,
                 };
@@ -112,23 +110,10 @@ impl Listener {
             });
         }
         drop(self.socket);
-        match Arc::try_unwrap(graceful) {
-            Ok(graceful) => {
-                if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-                    tracing::warn!("some connections did not end in time");
-                }
-            }
-            Err(shared) => {
-                // Handshakes are still under way; they end by their own time limit.
-                let wait = async {
-                    while shared.count() > 0 {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                };
-                if tokio::time::timeout(DRAIN, wait).await.is_err() {
-                    tracing::warn!("some connections did not end in time");
-                }
-            }
+        // Every connection holds a place until it has ended.
+        let ended = places.acquire_many(MAX_CONNECTIONS);
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
+            tracing::warn!("some connections did not end in time");
         }
     }
 }
@@ -137,7 +122,6 @@ impl Listener {
 struct Door {
     server: ApiServer,
     configs: Arc<TlsConfigs>,
-    graceful: Arc<GracefulShutdown>,
     tunnels: Option<TunnelServer>,
     shutdown: Shutdown,
 }
@@ -149,7 +133,6 @@ where
     let Door {
         server,
         configs,
-        graceful,
         tunnels,
         shutdown,
     } = door;
@@ -169,7 +152,7 @@ where
     };
     if accepted.stream.get_ref().1.alpn_protocol() == Some(tunnel::ALPN) {
         if let Some(tunnels) = tunnels {
-            tunnels::serve(&tunnels, server, configs, graceful, accepted, &shutdown).await;
+            tunnels::serve(&tunnels, server, configs, accepted, &shutdown).await;
         }
         return;
     }
@@ -178,16 +161,17 @@ where
         chain: accepted.chain,
         ..Connection::default()
     };
-    serve_http(server, &graceful, accepted.stream, accepted.cluster, connection).await;
+    serve_http(server, accepted.stream, accepted.cluster, connection, &shutdown).await;
 }
 
-/// Serves HTTP on a stream whose cluster and peer are known: behind TLS, or from a tunnel.
+/// Serves HTTP on a stream whose cluster and peer are known: behind TLS, or from a tunnel. At the stop it takes no new
+/// request and ends with the last open one.
 pub async fn serve_http<S>(
     server: ApiServer,
-    graceful: &GracefulShutdown,
     stream: S,
     cluster: Arc<auth::Cluster>,
     connection: Connection,
+    shutdown: &Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -219,7 +203,15 @@ pub async fn serve_http<S>(
     let served = builder
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned();
-    if let Err(error) = graceful.watch(served).await {
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = shutdown.triggered() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }

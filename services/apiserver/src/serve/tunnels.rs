@@ -6,7 +6,6 @@ use crate::pipeline::Connection;
 use crate::{ApiServer, limits};
 use async_trait::async_trait;
 use base::{ClusterId, Shutdown};
-use hyper_util::server::graceful::GracefulShutdown;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tunnel::{BoxIo, Inbound, TunnelServer};
@@ -15,7 +14,7 @@ use tunnel::{BoxIo, Inbound, TunnelServer};
 struct FromTunnel {
     server: ApiServer,
     configs: Arc<TlsConfigs>,
-    graceful: Arc<GracefulShutdown>,
+    shutdown: Shutdown,
 }
 
 #[async_trait]
@@ -40,10 +39,10 @@ impl Inbound for FromTunnel {
         };
         serve_http(
             self.server.clone(),
-            &self.graceful,
             accepted.stream,
             cluster,
             connection,
+            &self.shutdown,
         )
         .await;
     }
@@ -54,7 +53,6 @@ pub(super) async fn serve<S>(
     tunnels: &TunnelServer,
     server: ApiServer,
     configs: Arc<TlsConfigs>,
-    graceful: Arc<GracefulShutdown>,
     accepted: tls::Accepted<S>,
     shutdown: &Shutdown,
 ) where
@@ -66,7 +64,7 @@ pub(super) async fn serve<S>(
             let inbound = Arc::new(FromTunnel {
                 server,
                 configs,
-                graceful,
+                shutdown: shutdown.clone(),
             });
             tunnels
                 .serve(
