@@ -23,11 +23,11 @@ impl Program {
             args,
             environment,
             input: String::new(),
-            limit: 60,
+            limit: 300,
         }
     }
 
-    /// How many seconds it may take; 60 if this is not called.
+    /// How many seconds it may take; 300 if this is not called.
     #[must_use]
     pub fn limit(mut self, seconds: u32) -> Self {
         self.limit = seconds;
