@@ -89,7 +89,7 @@ boot() {
   timeout --foreground "$2" qemu-system-x86_64 -accel "$1" -cpu max,arch-capabilities=off -smp 2 -m 6G -nic none -no-reboot \
     -display none -monitor none -serial stdio -device virtio-rng-pci \
     -kernel "$debian/kernel" -initrd "$debian/initrd" \
-    -append "console=ttyS0 quiet root=/dev/vda rw panic=-1 $quiet systemd.run=$3" \
+    -append "console=ttyS0 quiet loglevel=2 root=/dev/vda rw panic=-1 $quiet systemd.run=$3" \
     -drive file="$debian/disk,format=raw,if=virtio,snapshot=on" \
     -drive file="$work/disk,format=raw,if=virtio,snapshot=on" </dev/null 9>&- | sed -u 's/\r$//'
 }
