@@ -9,13 +9,13 @@ set -euo pipefail
 declare -A package_of=(
   [g++]=g++ [make]=make [clang]=clang [cc]=gcc
   [mmdebstrap]=mmdebstrap [nft]=nftables [ip]=iproute2 [conntrack]=conntrack [mkfs.ext4]=e2fsprogs
-  [losetup]=mount [busybox]=busybox-static [zstd]=zstd [curl]=curl [strace]=strace
+  [losetup]=mount [busybox]=busybox-static [zstd]=zstd [curl]=curl [strace]=strace [runc]=runc
 )
 commands=(g++ make clang cc curl)
 case ${1:-build} in
   build) ;;
   machines) commands+=(mmdebstrap nft ip conntrack mkfs.ext4 losetup zstd) ;;
-  test) commands+=(mmdebstrap nft ip conntrack mkfs.ext4 losetup zstd busybox strace) ;;
+  test) commands+=(mmdebstrap nft ip conntrack mkfs.ext4 losetup zstd busybox strace runc) ;;
   *) echo "packages.sh: build, machines or test" >&2; exit 2 ;;
 esac
 

@@ -1,7 +1,8 @@
 //! A machine for one run of the tests: namespaces, containerd, images.
 //!
 //! The test program runs itself again inside (`enter.sh`), as process 1's only descendant but containerd's own; when it
-//! ends, the kernel ends everything else. containerd's configuration is the node image's, with other paths.
+//! ends, the kernel ends everything else. containerd's configuration is the node image's, with other paths and the image's other
+//! runtime: this host's crun may be years older than the image's, its runc does.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::net::UnixStream;
@@ -156,10 +157,11 @@ impl Machine {
     fn start(dir: PathBuf) -> Result<Self> {
         let config = CONFIG
             .replace("/opt/cni/bin", &dir.join("cni/bin").display().to_string())
-            .replace("/etc/cni/net.d", &dir.join("cni/conf").display().to_string());
+            .replace("/etc/cni/net.d", &dir.join("cni/conf").display().to_string())
+            .replace("default_runtime_name = 'crun'", "default_runtime_name = 'runc'");
         ensure!(
-            !config.contains("/opt/cni") && !config.contains("/etc/cni"),
-            "the paths of CNI have changed"
+            !config.contains("/opt/cni") && !config.contains("/etc/cni") && config.contains("name = 'runc'"),
+            "the node image's configuration has changed"
         );
         let file = dir.join("containerd.toml");
         std::fs::write(&file, config)?;
