@@ -289,6 +289,25 @@ async fn what_a_machine_wrote_to_a_volume_is_read_by_the_next_one_and_never_by_t
     assert!(made.unwrap().success());
     let refused = cloud.volumes().unwrap().attach(&volume.id, &far.id).await;
     assert!(matches!(refused, Err(CloudError::Invalid(_))), "{refused:?}");
+    // One whose making was interrupted is nobody's: its machine could not start again.
+    let unmade = VolumeSpec {
+        token: "unmade".into(),
+        ..wanted.clone()
+    };
+    let unmade = cloud.volumes().unwrap().create(&unmade).await.unwrap();
+    std::fs::remove_file(
+        world
+            .options
+            .state_dir
+            .join("volumes")
+            .join(&unmade.id)
+            .join("disk"),
+    )
+    .unwrap();
+    let refused = cloud.volumes().unwrap().attach(&unmade.id, &first.id).await;
+    assert!(matches!(refused, Err(CloudError::NotReady(_))), "{refused:?}");
+    let state = cloud.volumes().unwrap().get(&unmade.id).await.unwrap().state;
+    assert_eq!(state, VolumeState::Available);
     let device = cloud
         .volumes()
         .unwrap()

@@ -113,11 +113,17 @@ async fn device(disk: &Path) -> Result<Option<PathBuf>> {
     Ok(printed.lines().next().map(|name| PathBuf::from(name.trim())))
 }
 
+/// `NotReady` for a disk whose making was interrupted, until it is repeated.
+pub(super) fn check_made(disk: &Path) -> Result<()> {
+    if disk.exists() {
+        return Ok(());
+    }
+    Err(CloudError::NotReady("the volume is still being made".into()))
+}
+
 /// Gives a disk a loop device, unless it has one; answers with its device number.
 pub(super) async fn plug(disk: &Path) -> Result<u64> {
-    if !disk.exists() {
-        return Err(CloudError::NotReady("the volume is still being made".into()));
-    }
+    check_made(disk)?;
     let args = ["--find", "--show", "--nooverlap"].map(OsStr::new);
     let printed = losetup(&[&args[..], &[disk.as_ref()]].concat()).await?;
     let device = Path::new(printed.trim());

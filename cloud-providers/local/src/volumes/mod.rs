@@ -285,6 +285,8 @@ impl Volumes for LocalCloud {
             }
             Some(_) => {}
             None => {
+                // What has no disk must not be attached: its machine could not start again.
+                disk::check_made(&entry.disk())?;
                 entry.update(|record| record.instance = Some(instance.to_owned()))?;
             }
         }
