@@ -7,13 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use world::World;
 
-async fn listen(world: &World) -> std::net::SocketAddr {
+/// A listener on a port of its own, and its end.
+async fn listen(world: &World) -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
     let socket = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("loopback can be bound");
     let address = socket.local_addr().expect("it is bound");
-    tokio::spawn(Listener::new(world.server.clone(), socket).run(world.shutdown.clone()));
-    address
+    let running = tokio::spawn(Listener::new(world.server.clone(), socket).run(world.shutdown.clone()));
+    (address, running)
 }
 
 /// One HTTP/1.1 request over TLS: the whole answer as text.
@@ -44,7 +45,7 @@ fn config(ca: &str, identity: Option<&pki::Issued>) -> rustls::ClientConfig {
 async fn the_server_name_says_which_cluster_and_its_own_ca_says_who() {
     let world = World::on(Clock::system(), apiserver::Options::default());
     let (a, b) = (world.cluster("a").await, world.cluster("b").await);
-    let address = listen(&world).await;
+    let (address, _running) = listen(&world).await;
     let issue = |t: &world::Tenant| {
         let subject = pki::Subject::new("admin", &[auth::user::MASTERS]);
         t.cluster
@@ -119,11 +120,7 @@ async fn the_server_name_says_which_cluster_and_its_own_ca_says_who() {
 async fn a_stop_ends_watches_and_the_listener() {
     let world = World::on(Clock::system(), apiserver::Options::default());
     let t = world.cluster("a").await;
-    let socket = TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("loopback can be bound");
-    let address = socket.local_addr().expect("it is bound");
-    let running = tokio::spawn(Listener::new(world.server.clone(), socket).run(world.shutdown.clone()));
+    let (address, running) = listen(&world).await;
     let subject = pki::Subject::new("admin", &[auth::user::MASTERS]);
     let issued = t
         .cluster
@@ -152,11 +149,7 @@ async fn a_stop_ends_watches_and_the_listener() {
 async fn a_stop_does_not_wait_for_connections_that_are_kept_for_later() {
     let world = World::on(Clock::system(), apiserver::Options::default());
     let t = world.cluster("a").await;
-    let socket = TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("loopback can be bound");
-    let address = socket.local_addr().expect("it is bound");
-    let running = tokio::spawn(Listener::new(world.server.clone(), socket).run(world.shutdown.clone()));
+    let (address, running) = listen(&world).await;
     let config = config(&t.cluster.keys.ca_pem, None);
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     let name = rustls::pki_types::ServerName::try_from("a.marina.test").expect("a valid name");
